@@ -1,0 +1,104 @@
+"""Tokens as they are shown: every one visible, none mistaken for another, none ever executed.
+
+A tokenizer's pieces are hostile to display. Some are invisible (a space, a newline, a zero-width joiner), some
+are half a character (a byte of a UTF-8 sequence), some reorder the line they stand in (right-to-left marks), and
+some look like markup (`<s>`, `</script>`). `show` maps each to a string of visible characters, and two different
+tokens never to the same string.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interpwidgets.errors import InputError
+
+__all__ = ["Tokens", "show"]
+
+MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
+_LITERAL = {*MARKS.values(), "⟨", "⟩", "∅"}  # shown as code points when a token really contains them
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}  # Unicode categories that leave no mark on a screen
+
+
+def show(token: str | bytes) -> str:
+    """A visible spelling of one token: `" cat"` is `␣cat`, a newline `↵`, the byte 0xE2 `⟨E2⟩`, nothing at all `∅`.
+
+    Characters without a glyph, and the marks themselves, are written as their code point (`⟨U+200B⟩`). The map
+    is injective on strings; on bytes too, since those are always in two-digit groups.
+    """
+    if isinstance(token, bytes):
+        return f"⟨{token.hex(' ').upper()}⟩"
+    if token == "":
+        return "∅"
+    return "".join(_show_character(character) for character in token)
+
+
+def _show_character(character: str) -> str:
+    if mark := MARKS.get(character):
+        return mark
+    if character in _LITERAL or unicodedata.category(character) in _HIDDEN:
+        return f"⟨U+{ord(character):04X}⟩"
+    return character
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens(Sequence[str]):
+    """The tokens of one prompt: their text, their ids where known, and which of them are special.
+
+    `text[i]` is what token `i` decodes to; bytes where it is no whole character. As a sequence, a `Tokens` is the
+    list of those texts *as shown*.
+    """
+
+    text: tuple[str | bytes, ...]
+    ids: NDArray[np.int64] | None = None  # [position]
+    special: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))  # [position]
+
+    def __post_init__(self) -> None:
+        size = len(self.text)
+        if not self.special.size:
+            object.__setattr__(self, "special", np.zeros(size, dtype=bool))
+        for name, array in (("ids", self.ids), ("special", self.special)):
+            if array is not None and array.shape != (size,):
+                raise InputError(f"{size} tokens need {size} {name}; got an array of shape {array.shape}.")
+
+    @classmethod
+    def of(cls, tokens: Tokens | Sequence[str | bytes]) -> Tokens:
+        """Tokens from what a user has: these, or a list of strings."""
+        if isinstance(tokens, Tokens):
+            return tokens
+        if isinstance(tokens, (str, bytes)):
+            raise InputError("tokens must be a list of strings, one per position; got one string. Did you mean list(…)?")
+        text = tuple(tokens)
+        for position, token in enumerate(text):
+            if not isinstance(token, (str, bytes)):
+                kind = type(token).__name__
+                raise InputError(f"tokens must be strings; token {position} is {token!r}, of type {kind}.")
+        return cls(text)
+
+    @classmethod
+    def numbered(cls, count: int) -> Tokens:
+        """Names for positions whose tokens are not known: their numbers."""
+        return cls(tuple(map(str, range(count))))
+
+    @property
+    def keys(self) -> tuple[object, ...]:
+        """What makes two tokens the same: the id where there is one, else the text."""
+        return self.text if self.ids is None else tuple(self.ids.tolist())
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def __getitem__(self, index: int | slice) -> str | list[str]:  # type: ignore[override]
+        part = self.text[index]
+        return [show(token) for token in part] if isinstance(index, slice) else show(part)  # type: ignore[union-attr,arg-type]
+
+    def __iter__(self) -> Iterator[str]:
+        return map(show, self.text)
+
+    def __repr__(self) -> str:
+        head = " ".join(self[:8])
+        return f"Tokens({len(self)}: {head}{' …' if len(self) > 8 else ''})"
