@@ -3,7 +3,7 @@
 //   node js/build.mjs           minified, without source maps: what is shipped
 //   node js/build.mjs --watch   readable, with inline source maps, built again at every change
 import { context } from "esbuild";
-import { readdirSync, rmSync } from "node:fs";
+import { readdirSync, rmSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -46,6 +46,8 @@ if (watch) {
 } else {
   try {
     await build.rebuild();
+    // An output that came out the same keeps its old date otherwise, and would look older than its sources.
+    for (const name of expected) utimesSync(join(out, name), new Date(), new Date());
   } catch {
     process.exitCode = 1; // esbuild has said why
   }
