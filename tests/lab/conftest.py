@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("playwright")
 
-from lab.browser import chromium, new_page  # noqa: E402
-from lab.notebook import Notebook  # noqa: E402
-from lab.server import SAVE_WIDGETS, Server, jupyter  # noqa: E402
+from lab.browser import chromium, new_page
+from lab.notebook import Notebook
+from lab.server import SAVE_WIDGETS, Server, jupyter
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,130 @@
+"""The `interpwidgets` command: what one types before there is a notebook.
+
+interpwidgets demo --out build/demo     a page and a picture of the shipped model, to look at at once
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from interpwidgets import __version__
+from interpwidgets.errors import InputError, InterpError
+
+if TYPE_CHECKING:
+    from interpwidgets.models import Recording
+    from interpwidgets.views import AttentionView
+
+__all__ = ["main", "tour"]
+
+MODEL = "induction-2l"
+PROMPT = "the cat sat on the mat . the cat sat"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the exit status is 0 if it did what it says."""
+    parser = argparse.ArgumentParser(prog="interpwidgets", description="See inside a transformer.")
+    parser.add_argument("--version", action="version", version=f"interpwidgets {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    demo = commands.add_parser("demo", help="record a model on a prompt; write an interactive page and a picture")
+    demo.add_argument("--out", type=Path, default=Path("interpwidgets-demo"), help="folder to write into (%(default)s)")
+    demo.add_argument("--model", default=MODEL, help="a shipped model, a local folder or a hub id (%(default)s)")
+    demo.add_argument("--prompt", default=PROMPT, help="what the model reads (%(default)r)")
+    given = parser.parse_args(arguments)
+    try:
+        return write_demo(given.out, given.model, given.prompt)
+    except InterpError as error:
+        print(f"interpwidgets: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "transformers", "tokenizers", "safetensors"):
+            raise
+        print(f"interpwidgets: models need {error.name}: pip install 'interpwidgets[models]'", file=sys.stderr)
+        return 1
+
+
+def write_demo(out: Path, model: str, prompt: str) -> int:
+    """Record, write both files, and say where they are and what to do with them."""
+    import interpwidgets as iw
+
+    print(f"Loading {model} and recording {prompt!r} …", flush=True)
+    recording = iw.record(iw.load(model), prompt)
+    out.mkdir(parents=True, exist_ok=True)
+    parts = tour(recording)
+    page = iw.save_page(out / "tour.html", "Where does it look?", parts)
+    picture = next(part for part in reversed(parts) if not isinstance(part, str)).save_png(out / "attention.png")
+    print(f"\n  The tour, interactive, in any browser:  {page.resolve()}")
+    print(f"  A picture of its last view:             {picture.resolve()}")
+    return 0
+
+
+def tour(recording: Recording) -> list[str | AttentionView]:
+    """Paragraphs and views that lead from a first look to a question: what a newcomer sees in two minutes."""
+    from interpwidgets.views import AttentionView
+    from interpwidgets.views.finder import template_scores
+
+    source = recording.attention(0)
+    scores = template_scores(source)
+    layers, heads, queries, _ = source.shape
+    if queries < 3:
+        raise InputError(f"The tour needs a prompt of at least 3 tokens to have something to show; got {queries}.")
+    induction, previous = (divmod(int(scores[name].argmax()), heads) for name in ("induction", "previous token"))
+    asker = last_repeat(source.key_tokens.keys)
+    parts: list[str | AttentionView] = [
+        (
+            f"A transformer reads {queries} tokens here, with {layers} layers of {heads} attention heads. In each head, "
+            "every token looks back at the tokens before it, and spends a weight of exactly 1 on them. Every small square "
+            "is one head, all of them drawn from this one prompt; the large one shows the head that is selected. Rows are "
+            "the tokens that look, columns those they look at."
+        ),
+        "Point at a cell to read its exact weight; click to keep it. A click on a small square selects that head.",
+        "# A head that looks one step back",
+        (
+            f"Layer {previous[0]}, head {previous[1]} spends {percent(scores['previous token'][previous])} of its "
+            "attention on the token just before: the bright line right below the diagonal. That sounds dull. It is how "
+            "a token comes to carry a note of what preceded it."
+        ),
+        AttentionView(recording, title="One step back", layer=previous[0], head=previous[1], sort_by="previous token"),
+    ]
+    if asker is None:
+        return parts
+    copied = source.key_tokens[asker]
+    parts += [
+        "# A head that has seen this before",
+        (
+            f"The prompt repeats itself: “{copied}” at position {asker} has stood there before. Layer {induction[0]}, "
+            f"head {induction[1]} spends {percent(scores['induction'][induction])} of the attention of such tokens on the "
+            "token that came right after the earlier copy, which is a good guess at what comes next. Such a head is "
+            "called an induction head. It can find that token because the head above left a note there."
+        ),
+        AttentionView(
+            recording,
+            title="After the earlier copy",
+            layer=induction[0],
+            head=induction[1],
+            query=asker,
+            reading="arcs",
+            sort_by="induction",
+        ),
+        "# A picture is a hypothesis",
+        (
+            "Attention says where a head looks. It does not say that what it finds there matters for the prediction, and "
+            "a head that looks at the first token may be looking at nothing. What you see here is a reason to experiment: "
+            "take the head away, or give it another prompt's attention, and measure what changes. A picture that would "
+            "look the same if the story were wrong is no evidence for the story."
+        ),
+    ]
+    return parts
+
+
+def last_repeat(keys: Sequence[object]) -> int | None:
+    """The last position whose token has stood earlier with another token after it; None where none has."""
+    repeats = [i for i, key in enumerate(keys) if key in keys[: max(0, i - 1)]]
+    return repeats[-1] if repeats else None
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
