@@ -1,0 +1,21 @@
+"""Models, what they are made of, and recordings of what they do."""
+
+from __future__ import annotations
+
+try:
+    import torch as _torch
+    import transformers as _transformers
+except ImportError as error:
+    raise ImportError(
+        f'Models need torch and transformers ({error.name} is missing): pip install "interpwidgets[models]". '
+        "Views of NumPy arrays work without."
+    ) from error
+
+from interpwidgets.models.load import load
+from interpwidgets.models.model import Model
+from interpwidgets.models.record import record
+from interpwidgets.models.recording import Recording
+
+del _torch, _transformers
+
+__all__ = ["Model", "Recording", "load", "record"]

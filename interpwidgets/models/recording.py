@@ -1,0 +1,226 @@
+"""What a forward pass did, at the sites that were asked for, with the tokens it did it on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from interpwidgets.errors import InputError, NoAttentionError, NotRecordedError
+from interpwidgets.models.mask import Mask
+from interpwidgets.models.pattern import LayerAttention
+from interpwidgets.models.source import RecordedAttention
+from interpwidgets.tokens import Tokens
+
+__all__ = ["Recording"]
+
+_LARGEST = 1 << 33  # bytes of a full pattern that is handed out in one piece
+_OF_ATTENTION = ("q", "k", "lse", "pattern")
+
+
+class Recording:
+    """Activations by site and layer, and attention patterns computed from them when looked at.
+
+    >>> rec["resid_post", 1].shape      # [batch, pos, d_model]
+    >>> rec["q", 0].shape               # [batch, pos, head, d_head]
+    >>> rec.pattern(layer=1, head=2)    # [query, key]
+
+    A prompt starts at position 0, whatever side it was padded on. Where prompts differ in length, the positions after
+    the end of the shorter ones hold NaN, so that no mean takes them in by accident.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tokens: list[Tokens],
+        *,
+        residual: Mapping[tuple[str, int], Tensor],  # (site, layer) -> [batch, pos, d_model]
+        attention: Mapping[int, LayerAttention],  # by layer
+        logits: Tensor | None = None,  # [batch, pos, vocabulary]
+    ) -> None:
+        self.name = name
+        self.tokens = tokens
+        self._residual = dict(residual)
+        self._attention = dict(sorted(attention.items()))
+        self._logits = logits
+
+    @classmethod
+    def from_qk(
+        cls,
+        q: Any,
+        k: Any,
+        *,
+        tokens: Tokens | Sequence[str | bytes] | None = None,
+        causal: bool = True,
+        scaling: float | None = None,
+        name: str = "q · k",
+    ) -> Recording:
+        """A recording of one prompt from anybody's q and k, as they enter the dot product: [layer, pos, head, d_head].
+
+        k may have fewer heads than q, each serving a group of them. `scaling` is 1/√d_head unless given.
+        """
+        q, k = _four("q", q), _four("k", k)
+        if q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3] or q.shape[2] % max(k.shape[2], 1):
+            raise InputError(
+                f"q has shape {tuple(q.shape)} and k {tuple(k.shape)}; both are [layer, pos, head, d_head], "
+                "and the heads of q a multiple of those of k."
+            )
+        size = int(q.shape[1])
+        named = Tokens.numbered(size) if tokens is None else Tokens.of(tokens)
+        if len(named) != size:
+            raise InputError(f"q and k have {size} positions, and there are {len(named)} tokens.")
+        attention = {
+            layer: LayerAttention(
+                q=q[layer].transpose(0, 1)[None],
+                k=k[layer].transpose(0, 1)[None],
+                scaling=q.shape[3] ** -0.5 if scaling is None else float(scaling),
+                mask=Mask(causal),
+            )
+            for layer in range(len(q))
+        }
+        return cls(name, [named], residual={}, attention=attention)
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers of which something was recorded."""
+        return tuple(sorted({layer for _, layer in self._residual} | set(self._attention)))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """The sites of which something was recorded, or can be computed."""
+        residual = dict.fromkeys(site for site, _ in self._residual)
+        attention = _OF_ATTENTION if self._attention else ()
+        return (*residual, *attention, *(("logits",) if self._logits is not None else ()))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, key: str | tuple[str, int]) -> Tensor:
+        site, layer = (key, None) if isinstance(key, str) else key
+        if site == "logits" and self._logits is not None:
+            return self._without_padding(self._logits)
+        if layer is None:
+            raise NotRecordedError(f"{site!r} needs a layer, as in rec[{site!r}, 0]. {self._contents()}")
+        if site in _OF_ATTENTION:
+            return self._of_attention(site, layer)
+        found = self._residual.get((site, self._from_front(layer)))
+        if found is None:
+            raise NotRecordedError(f"There is no {site!r} of layer {layer}. {self._contents()}")
+        return self._without_padding(found)
+
+    def pattern(
+        self,
+        layer: int,
+        head: int,
+        prompt: int = 0,
+        queries: int | slice | Sequence[int] | None = None,
+        keys: int | slice | Sequence[int] | None = None,
+    ) -> Tensor:
+        """One head's attention weights on one prompt, or a part of them: [query, key].
+
+        A number in place of a range drops that dimension.
+        """
+        source = self.attention(prompt)
+        layer = self._from_front(layer)
+        if layer not in source.layers:
+            raise NotRecordedError(f"There is no attention of layer {layer}. {self._contents()}")
+        positions = np.arange(len(source.tokens))
+        rows, columns = (positions[slice(None) if part is None else part] for part in (queries, keys))
+        wanted = np.atleast_1d(columns)
+        first, last = (int(wanted.min()), int(wanted.max()) + 1) if wanted.size else (0, 0)
+        block = source.block(source.layers.index(layer), head, np.atleast_1d(rows), slice(first, last))
+        part = block[:, wanted - first]
+        return torch.from_numpy(part.reshape(np.shape(rows) + np.shape(columns)))
+
+    def attention(self, prompt: int = 0) -> RecordedAttention:
+        """The patterns of one prompt as a source of blocks, which is what views take."""
+        if not self._attention:
+            raise NoAttentionError(f"{self!r} holds no attention to show. Record the sites 'q' and 'k'.")
+        if not -len(self) <= prompt < len(self):
+            raise NotRecordedError(f"There is no prompt {prompt}; there are {len(self)}, numbered from 0.")
+        if len(counts := sorted({layer.heads for layer in self._attention.values()})) > 1:
+            raise InputError(f"Layers have {counts} heads; record those with the same number: layers=[…].")
+        prompt %= len(self)
+        return RecordedAttention(
+            self.name, self.tokens[prompt], tuple(self._attention), tuple(self._attention.values()), prompt
+        )
+
+    def _of_attention(self, site: str, layer: int) -> Tensor:
+        found = self._attention.get(self._from_front(layer))
+        if found is None:
+            raise NotRecordedError(f"There is no {site!r} of layer {layer}. {self._contents()}")
+        if site in ("q", "k"):
+            heads = found.q if site == "q" else found.k
+            return self._without_padding(heads.transpose(1, 2))  # [batch, pos, head, d_head]
+        batch, count, size = found.q.shape[:3]
+        width = 1 if site == "lse" else size
+        if (needed := batch * count * size * width * 4) > _LARGEST:
+            raise InputError(
+                f"rec['pattern', {layer}] would take {needed / 1e9:.1f} GB. Ask for a part: rec.pattern(layer, head, "
+                "queries=…, keys=…)."
+            )
+        full = torch.zeros(batch, count, size, width)
+        for prompt, tokens in enumerate(self.tokens):
+            rows = np.arange(len(tokens))
+            for head in range(count):
+                if site == "lse":
+                    part = found.lse(prompt, head, len(rows), rows)[:, None]
+                else:
+                    part = found.block(prompt, head, len(rows), rows, 0, len(rows))
+                full[prompt, head, : part.shape[0], : part.shape[1]] = torch.from_numpy(part)
+            full[prompt, :, len(rows) :] = torch.nan
+        return full[..., 0] if site == "lse" else full
+
+    def _without_padding(self, tensor: Tensor) -> Tensor:
+        """The same [batch, pos, …] with NaN after the end of each prompt."""
+        lengths = torch.tensor([len(tokens) for tokens in self.tokens])
+        if bool((lengths == tensor.shape[1]).all()):
+            return tensor
+        padding = torch.arange(tensor.shape[1]) >= lengths[:, None]  # [batch, pos]
+        padding = padding.reshape(padding.shape + (1,) * (tensor.ndim - 2))
+        return tensor.masked_fill(padding.to(tensor.device), torch.nan)
+
+    def _from_front(self, layer: int) -> int:
+        """A layer's number, also from one that counts from the end of those recorded."""
+        layers = self.layers
+        return layers[layer] if -len(layers) <= layer < 0 else layer
+
+    def _contents(self) -> str:
+        return f"Recorded: sites {', '.join(self.sites) or 'none'}; layers {_ranges(self.layers)}."
+
+    def __repr__(self) -> str:
+        sizes = sorted({len(tokens) for tokens in self.tokens})
+        span = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        prompts = f"{len(self)} prompt{'s' if len(self) > 1 else ''} of {span} tokens"
+        return f"Recording({self.name}: {prompts}; layers {_ranges(self.layers)}; {' '.join(self.sites)})"
+
+
+def _four(name: str, given: Any) -> Tensor:
+    """A 4-D floating-point tensor that shares memory with what was given, where that can be."""
+    if not isinstance(given, Tensor):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)  # it is only read
+            given = torch.from_numpy(np.asarray(given))
+    if given.ndim != 4 or not given.is_floating_point() or 0 in given.shape:
+        shape, kind = tuple(given.shape), str(given.dtype).removeprefix("torch.")
+        raise InputError(f"{name} is [layer, pos, head, d_head] of floating-point numbers; got shape {shape} of {kind}.")
+    given = given.detach()
+    # A sum is NaN or infinite if any of its terms is, and takes no second array to find out.
+    if bad := [layer for layer in range(len(given)) if not bool(given[layer].sum(dtype=torch.float64).isfinite())]:
+        raise InputError(f"{name} holds NaN or infinite numbers in layer {bad[0]}.")
+    return given
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Numbers in short: 0–3, 7."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("–".join(map(str, run)) for run in runs) or "none"

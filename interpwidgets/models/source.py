@@ -1,0 +1,64 @@
+"""The attention of one prompt, in the form that views ask for: any block of any head's pattern."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interpwidgets.errors import InputError
+from interpwidgets.models.pattern import LayerAttention, Rows
+from interpwidgets.tokens import Tokens
+
+__all__ = ["RecordedAttention"]
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedAttention:
+    """Patterns of one prompt, computed block by block; the same question has the same answer, on any thread."""
+
+    name: str
+    tokens: Tokens
+    layers: tuple[int, ...]  # the model's numbers of the layers that have attention and were recorded
+    attention: Sequence[LayerAttention]  # one per layer
+    prompt: int
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """[layer, head, query, key]"""
+        return len(self.layers), self.attention[0].heads, len(self.tokens), len(self.tokens)
+
+    @property
+    def query_tokens(self) -> Tokens:
+        return self.tokens
+
+    @property
+    def key_tokens(self) -> Tokens:
+        return self.tokens
+
+    @property
+    def causal(self) -> bool:
+        """Whether no query attends to a later key, in any layer."""
+        return all(layer.mask.causal for layer in self.attention)
+
+    def block(self, layer: int, head: int, queries: NDArray[np.int64], keys: slice) -> NDArray[np.float32]:
+        """The weights of some queries on a run of keys: [query, key]."""
+        layers, heads, size, _ = self.shape
+        layer, head = _place("layer", layer, layers), _place("head", head, heads)
+        rows: Rows = np.asarray(queries, dtype=np.int64)
+        if rows.ndim != 1 or (rows.size and not (-size <= rows.min() and rows.max() < size)):
+            raise InputError(f"queries are a list of positions from 0 to {size - 1}; got {queries!r:.80}.")
+        rows = np.where(rows < 0, rows + size, rows)
+        start, stop, step = keys.indices(size)
+        if step != 1:
+            raise InputError(f"keys are a run of positions, slice(start, stop); got {keys}.")
+        return self.attention[layer].block(self.prompt, head, size, rows, start, max(start, stop))
+
+
+def _place(what: str, given: int, count: int) -> int:
+    """An index from the front, from one that may count from the end."""
+    if not -count <= given < count:
+        raise InputError(f"There is no {what} {given}; there are {count}, numbered from 0.")
+    return given % count
