@@ -36,13 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         return write_demo(given.out, given.model, given.prompt)
-    except InterpError as error:
+    except (InterpError, ImportError) as error:
         print(f"interpwidgets: {error}", file=sys.stderr)
-        return 1
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "transformers", "tokenizers", "safetensors"):
-            raise
-        print(f"interpwidgets: models need {error.name}: pip install 'interpwidgets[models]'", file=sys.stderr)
         return 1
 
 
@@ -75,10 +70,10 @@ def tour(recording: Recording) -> list[str | AttentionView]:
     asker = last_repeat(source.key_tokens.keys)
     parts: list[str | AttentionView] = [
         (
-            f"A transformer reads {queries} tokens here, with {layers} layers of {heads} attention heads. In each head, "
-            "every token looks back at the tokens before it, and spends a weight of exactly 1 on them. Every small square "
-            "is one head, all of them drawn from this one prompt; the large one shows the head that is selected. Rows are "
-            "the tokens that look, columns those they look at."
+            f"A transformer reads {queries} tokens here, with {layers} layers of {heads} attention heads. In each "
+            "head, every token looks back at the tokens before it, and at itself, and shares a weight of 1 among "
+            "them. Every small square is one head; the large one shows the head that is selected. Rows are the tokens "
+            "that look, columns those they look at."
         ),
         "Point at a cell to read its exact weight; click to keep it. A click on a small square selects that head.",
         "# A head that looks one step back",
@@ -96,9 +91,10 @@ def tour(recording: Recording) -> list[str | AttentionView]:
         "# A head that has seen this before",
         (
             f"The prompt repeats itself: “{copied}” at position {asker} has stood there before. Layer {induction[0]}, "
-            f"head {induction[1]} spends {percent(scores['induction'][induction])} of the attention of such tokens on the "
-            "token that came right after the earlier copy, which is a good guess at what comes next. Such a head is "
-            "called an induction head. It can find that token because the head above left a note there."
+            f"head {induction[1]} spends {percent(scores['induction'][induction])} of the attention of such tokens on "
+            "the token that came right after the earlier copy, which is a good guess at what comes next. Such a head "
+            "is called an induction head. A head of an earlier layer that looks one step back makes that possible: it "
+            "leaves on each token a note of the one before."
         ),
         AttentionView(
             recording,
@@ -111,10 +107,10 @@ def tour(recording: Recording) -> list[str | AttentionView]:
         ),
         "# A picture is a hypothesis",
         (
-            "Attention says where a head looks. It does not say that what it finds there matters for the prediction, and "
-            "a head that looks at the first token may be looking at nothing. What you see here is a reason to experiment: "
-            "take the head away, or give it another prompt's attention, and measure what changes. A picture that would "
-            "look the same if the story were wrong is no evidence for the story."
+            "Attention says where a head looks. It does not say that what it finds there matters for the prediction, "
+            "and a head that looks at the first token may be looking at nothing. What you see here is a reason to "
+            "experiment: take the head away, or give it the attention of another prompt, and measure what changes. A "
+            "picture that would look the same if the story were wrong is no evidence for the story."
         ),
     ]
     return parts

@@ -10,8 +10,8 @@ export default ts.config(
     languageOptions: { parserOptions: { project: "./tsconfig.json", tsconfigRootDir: import.meta.dirname } },
     plugins: { "react-hooks": hooks },
     rules: {
+      // Not exhaustive-deps: effects here depend on keys and ranges by their content, spelt out as strings.
       "react-hooks/rules-of-hooks": "error",
-      "react-hooks/exhaustive-deps": "error",
       // Text reaches the page through textContent only: a token is never markup.
       "no-restricted-properties": [
         "error",
@@ -27,6 +27,9 @@ export default ts.config(
         },
       ],
       "@typescript-eslint/restrict-template-expressions": ["error", { allowNumber: true }],
+      "@typescript-eslint/no-unused-vars": ["error", { argsIgnorePattern: "^_", varsIgnorePattern: "^_" }],
+      "@typescript-eslint/no-unused-expressions": ["error", { allowShortCircuit: true, allowTernary: true }],
+      "@typescript-eslint/no-invalid-void-type": "off", // a reducer whose action is nothing
       "@typescript-eslint/no-non-null-assertion": "off", // an index within bounds that the compiler cannot see
       "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
       "@typescript-eslint/no-unnecessary-type-parameters": "off", // `get<T>(name)` is how a host types its traits
