@@ -1,0 +1,91 @@
+"""Which heads do this? Scores of every head against a template, or against a region someone painted.
+
+A score is the attention that a head spends on the template's keys, averaged over the queries that have any: 0 to 1,
+and comparable between heads. A high score says where a head looks, not what it does: ablate it to find out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from interpwidgets.views.source import AttentionSource, Floats, Ints
+
+__all__ = ["TEMPLATES", "region_scores", "template_scores"]
+
+TEMPLATES = {
+    "previous token": "attention to the token just before",
+    "induction": "attention to the token after an earlier copy of this one (prefix matching, Olsson et al. 2022)",
+    "duplicate": "attention to earlier copies of this token",
+    "first token": "attention to the first position",
+    "self": "attention to the token itself",
+}
+_WEIGHTS = 1 << 28  # looked at for all heads together; longer prompts are scored on evenly spaced queries
+_COPIES = 64  # earlier copies of a token that count, the latest first: frequent tokens have thousands
+
+
+def template_scores(source: AttentionSource) -> dict[str, Floats]:
+    """For each template, the score of every head, `[layer, head]`; zero where no query has such a key."""
+    layers, heads, n_queries, n_keys = source.shape
+    chosen = _queries(0, n_queries, layers * heads * n_keys)
+    pairs = {name: _pairs(name, source, chosen) for name in TEMPLATES}  # (row of the block, key)
+    scores = {name: np.zeros((layers, heads), dtype=np.float32) for name in TEMPLATES}
+    for layer in range(layers):
+        for head in range(heads):
+            block = source.block(layer, head, chosen, slice(0, n_keys))
+            for name, (rows, keys) in pairs.items():
+                if len(rows):
+                    scores[name][layer, head] = block[rows, keys].sum() / len(np.unique(rows))
+    return scores
+
+
+def region_scores(source: AttentionSource, queries: slice, keys: slice) -> Floats:
+    """The attention that each head spends in a region, averaged over its queries, `[layer, head]`."""
+    layers, heads, _, n_keys = source.shape
+    chosen = _queries(queries.start, queries.stop, layers * heads * n_keys)
+    scores = [[source.block(la, he, chosen, keys).sum(axis=1).mean() for he in range(heads)] for la in range(layers)]
+    return np.array(scores, dtype=np.float32)
+
+
+def _queries(start: int, stop: int, weights_a_query: int) -> Ints:
+    affordable = max(16, _WEIGHTS // weights_a_query)
+    if stop - start <= affordable:
+        return np.arange(start, stop)
+    return np.unique(np.linspace(start, stop - 1, affordable).astype(np.int64))
+
+
+def _pairs(template: str, source: AttentionSource, queries: Ints) -> tuple[Ints, Ints]:
+    """The template's cells: indices into `queries`, and keys."""
+    if source.shape[2] != source.shape[3]:  # queries are the last of the keys, or another text: only "first" has a meaning
+        return (np.arange(len(queries)), np.zeros(len(queries), dtype=np.int64)) if template == "first token" else _none()
+    rows = np.arange(len(queries))
+    if template == "self":
+        return rows, queries
+    if template == "first token":
+        return rows[queries > 0], np.zeros(int((queries > 0).sum()), dtype=np.int64)
+    if template == "previous token":
+        return rows[queries > 0], queries[queries > 0] - 1
+    shift = 1 if template == "induction" else 0
+    before = _earlier_copies(source.key_tokens.keys, queries)
+    found = [(row, copy + shift) for row, copies in enumerate(before) for copy in copies if copy + shift < queries[row]]
+    return tuple(np.array(found, dtype=np.int64).T) if found else _none()  # type: ignore[return-value]
+
+
+def _none() -> tuple[Ints, Ints]:
+    nothing: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    return nothing, nothing
+
+
+def _earlier_copies(tokens: Sequence[object], queries: Ints) -> list[list[int]]:
+    """For each query, where its token stood before, the latest `_COPIES`."""
+    wanted = set(queries.tolist())
+    seen: dict[object, list[int]] = {}
+    copies = []
+    for position, token in enumerate(tokens):
+        places = seen.setdefault(token, [])
+        if position in wanted:
+            copies.append(places[-_COPIES:])
+        places.append(position)
+    return copies

@@ -1,0 +1,109 @@
+// From a weight to a colour: a scale (linear, sqrt or log over a range), then one of the shared palettes.
+import palette from "../interpwidgets/static/palette.json";
+import type { Tile } from "./tiles.ts";
+
+export type ScaleKind = "linear" | "sqrt" | "log";
+
+export interface Scale {
+  kind: ScaleKind;
+  low: number;
+  high: number;
+  floor: number; // where a log scale ends: below it a weight looks like none
+  signed: boolean;
+  dark: boolean;
+}
+
+/** Where a weight falls on the scale: 0 to 1, or −1 to 1 if signed. Outside the range it is clipped. */
+export function place({ kind, low, high, floor, signed }: Scale, value: number): number {
+  const magnitude = signed ? Math.abs(value) : value;
+  const from = signed ? 0 : low;
+  let at = (magnitude - from) / (high - from);
+  if (kind === "sqrt") at = Math.sqrt(Math.max(0, at));
+  else if (kind === "log") {
+    const bottom = Math.max(from, floor);
+    at = magnitude > bottom ? Math.log(magnitude / bottom) / Math.log(high / bottom) : 0;
+  }
+  at = Math.min(1, Math.max(0, at));
+  return signed && value < 0 ? -at : at;
+}
+
+/** The weight at a place on the scale: the inverse of `place`, for ticks. */
+export function weightAt({ kind, low, high, floor, signed }: Scale, at: number): number {
+  const from = signed ? 0 : low;
+  const t = Math.abs(at);
+  const bottom = Math.max(from, floor);
+  if (kind === "log") return t === 0 ? from : Math.sign(at) * bottom * (high / bottom) ** t;
+  return Math.sign(at) * (from + (high - from) * (kind === "sqrt" ? t * t : t)) || from;
+}
+
+const luts = new Map<string, Uint8ClampedArray>();
+
+/** 256 colours, four bytes each. */
+export function lut({ signed, dark }: Pick<Scale, "signed" | "dark">): Uint8ClampedArray {
+  const name = `${signed ? "diverging-" : ""}${dark ? "dark" : "light"}` as keyof typeof palette;
+  let found = luts.get(name);
+  if (!found) {
+    found = new Uint8ClampedArray(1024);
+    const stops = palette[name];
+    for (let i = 0; i < 256; i++) {
+      const at = (i / 255) * (stops.length - 1);
+      const stop = Math.min(stops.length - 2, Math.floor(at));
+      for (let c = 0; c < 3; c++) {
+        const [a, b] = [0, 1].map((j) => parseInt(stops[stop + j]!.slice(1 + 2 * c, 3 + 2 * c), 16)) as [number, number];
+        found[4 * i + c] = Math.round(a + (b - a) * (at - stop));
+      }
+      found[4 * i + 3] = 255;
+    }
+    luts.set(name, found);
+  }
+  return found;
+}
+
+const index = (scale: Scale, value: number) =>
+  Math.round((scale.signed ? (place(scale, value) + 1) / 2 : place(scale, value)) * 255);
+
+/** A weight's colour for CSS, and black or white text to read on it. */
+export function css(scale: Scale, value: number): { background: string; color: string } {
+  const at = 4 * index(scale, value);
+  const [r, g, b] = lut(scale).subarray(at, at + 3) as unknown as [number, number, number];
+  return { background: `rgb(${r},${g},${b})`, color: 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff" };
+}
+
+/** The weight a code stands for (interpwidgets/views/pyramid.py). */
+export function decode({ data, high, octaves }: Tile, code: number): number {
+  const top = data instanceof Int8Array ? 127 : 255;
+  if (code === 0) return 0;
+  return code === -128 ? NaN : Math.sign(code) * high * 2 ** (octaves * ((Math.abs(code) - 1) / (top - 1) - 1));
+}
+
+/** The relative error of a coded weight, at most; 0 if weights are exact. */
+export function bound({ data, octaves }: Tile): number {
+  return data instanceof Float32Array ? 0 : 2 ** (octaves / (2 * (data instanceof Int8Array ? 126 : 254))) - 1;
+}
+
+/** From a tile's numbers to colours: one look-up a pixel. A missing weight has no colour. */
+export function painter(scale: Scale, tile: Tile): (value: number, image: Uint8ClampedArray, at: number) => void {
+  const colours = lut(scale);
+  const copy = (from: number, image: Uint8ClampedArray, at: number) => {
+    for (let c = 0; c < 4; c++) image[at + c] = colours[4 * from + c]!;
+  };
+  if (tile.data instanceof Float32Array)
+    return (value, image, at) => {
+      if (!Number.isNaN(value)) copy(index(scale, value), image, at);
+    };
+  const table = new Int16Array(512).map((_, i) => {
+    const value = decode(tile, i - 256);
+    return Number.isNaN(value) ? -1 : index(scale, value);
+  });
+  return (code, image, at) => {
+    const found = table[code + 256]!;
+    if (found >= 0) copy(found, image, at);
+  };
+}
+
+export function format(value: number): string {
+  if (Number.isNaN(value)) return "no counterpart";
+  const size = Math.abs(value);
+  if (size === 0) return "0";
+  return (size >= 0.001 ? value.toFixed(4) : value.toExponential(2)).replace("-", "−");
+}

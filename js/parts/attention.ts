@@ -1,0 +1,131 @@
+// What the attention view talks about: its traits, its panels, and the names of its tiles (as in views/attention.py).
+import type { Tile } from "../tiles.ts";
+import { type Asked, useTiles } from "../view.tsx";
+
+export interface Prompt {
+  name: string;
+  shape: [layers: number, heads: number, queries: number, keys: number];
+  causal: boolean;
+  same: boolean; // queries and keys are the same tokens
+  rows: number; // queries in a band of exact weights
+  columns: number;
+  chunk: number; // tokens in a tile of them
+}
+
+export const TRAITS = [
+  "title", "prompts", "prompt", "compare", "difference", "layer", "head", "aggregate", "query", "key", "direction",
+  "reading", "scale", "colour_range", "pooling", "dim_special", "viewport", "sort_by", "region", "search", "labels",
+  "score_names", "_live",
+] as const; // prettier-ignore
+
+export interface Traits {
+  title: string;
+  prompts: Prompt[];
+  prompt: number;
+  compare: number | null;
+  difference: boolean;
+  layer: number;
+  head: number;
+  aggregate: "none" | "mean" | "max" | "rollout";
+  query: number | null;
+  key: number | null;
+  direction: "query" | "key";
+  reading: "matrix" | "arcs";
+  scale: "linear" | "sqrt" | "log";
+  colour_range: [number, number] | [];
+  pooling: "max" | "mean";
+  dim_special: boolean;
+  viewport: Viewport | [];
+  sort_by: string;
+  region: Viewport | [];
+  search: string;
+  labels: [layer: number, head: number, label: string][];
+  score_names: string[];
+  _live: boolean;
+}
+
+export type Viewport = [firstQuery: number, lastQuery: number, firstKey: number, lastKey: number];
+export type Cell = { query: number; key: number };
+
+/** One head of one prompt, or of the difference of two: what a large picture shows. */
+export interface Panel {
+  prompt: number;
+  minus: number;
+  layer: number;
+  head: number | string;
+}
+
+const name = (key: object) => JSON.stringify(key);
+
+export const keys = {
+  tokens: (prompt: number, axis: "query" | "key", chunk: number) => name({ what: "tokens", prompt, axis, chunk }),
+  atlas: (prompt: number, minus: number) => name({ what: "atlas", prompt, minus }),
+  rows: ({ prompt, minus, layer, head }: Panel, band: number) =>
+    name({ what: "rows", prompt, minus, layer, head, band }),
+  columns: ({ prompt, minus, layer, head }: Panel, band: number) =>
+    name({ what: "columns", prompt, minus, layer, head, band }),
+  image: ({ prompt, minus, layer, head }: Panel, pooling: string, level: number, row: number, column: number) =>
+    name({ what: "image", prompt, minus, layer, head, pooling: level ? pooling : "max", level, row, column }),
+  scores: (prompt: number, minus: number, of: string, region: number[]) =>
+    name({ what: "scores", prompt, minus, name: of, ...(of === "region" ? { region } : {}) }),
+};
+
+/** Whether one tile of exact weights holds a whole head. */
+export const isSmall = ({ shape, rows }: Prompt) => shape[2] <= rows;
+
+export interface Token {
+  text: string;
+  id?: number;
+  special: boolean;
+}
+
+interface TokensTile {
+  text: string[];
+  ids: number[] | null;
+  special: number[];
+}
+
+const specials = new WeakMap<object, Set<number>>();
+
+/** The tokens of one axis from `first` to `last`; those not here yet are undefined. */
+export function useTokens(
+  { chunk, same, shape }: Prompt,
+  prompt: number,
+  axis: "query" | "key",
+  first: number,
+  last: number,
+): { at: (position: number) => Token | undefined; asked: Asked } {
+  const of = same ? "key" : axis; // one list for both
+  const size = shape[of === "query" ? 2 : 3];
+  const chunks: string[] = [];
+  for (let i = Math.floor(Math.max(0, first) / chunk); i * chunk < Math.min(last, size); i++)
+    chunks.push(keys.tokens(prompt, of, i));
+  const asked = useTiles(chunks);
+  const at = (position: number) => {
+    const tile = asked.get(keys.tokens(prompt, of, Math.floor(position / chunk)))?.json as TokensTile | undefined;
+    if (!tile) return undefined;
+    let special = specials.get(tile);
+    if (!special) specials.set(tile, (special = new Set(tile.special)));
+    const i = position % chunk;
+    return { text: tile.text[i]!, id: tile.ids?.[i], special: special.has(i) };
+  };
+  return { at, asked };
+}
+
+/** The exact weights from one query, or to one key, once they are here. */
+export function useLine(prompt: Prompt, panel: Panel, axis: "query" | "key", position: number | null) {
+  const [per, size] = axis === "query" ? [prompt.rows, prompt.shape[3]] : [prompt.columns, prompt.shape[2]];
+  // A small head is one tile by rows; its columns are in it.
+  const small = isSmall(prompt);
+  const band = small || position === null ? 0 : Math.floor(position / per);
+  const key = axis === "query" || small ? keys.rows(panel, band) : keys.columns(panel, band);
+  const { get, errors } = useTiles(position === null ? [] : [key]);
+  const tile = position === null ? undefined : get(key);
+  return { line: tile && lineOf(tile, axis, position!, small, per, size), errors };
+}
+
+function lineOf(tile: Tile, axis: "query" | "key", position: number, small: boolean, per: number, size: number) {
+  if (axis === "key" && small) return Float32Array.from({ length: size }, (_, i) => tile.data[i * tile.shape[1]! + position]!);
+  const at = small ? position : position % per;
+  return (tile.data as Float32Array).subarray(at * size, (at + 1) * size);
+}

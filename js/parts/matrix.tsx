@@ -1,0 +1,289 @@
+// One head as a matrix: pixels from tiles, at any zoom. Rows are queries, columns keys.
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { painter, type Scale } from "../colour.ts";
+import type { Tile } from "../tiles.ts";
+import { useTiles } from "../view.tsx";
+import { type Cell, isSmall, keys, type Panel, type Prompt, type Token, useTokens, type Viewport } from "./attention.ts";
+import { Axis } from "./axis.tsx";
+
+const SIDE = 256; // pixels of an image tile, as in pyramid.py
+const LEAST = 4; // weights across, zoomed in as far as it goes
+
+interface Props {
+  prompt: Prompt;
+  panel: Panel;
+  size: number; // CSS pixels a side
+  scale: Scale;
+  pooling: string;
+  viewport: Viewport;
+  cell: Partial<Cell>; // marked: hovered or selected
+  region: number[];
+  painting: boolean;
+  faded: ((token: Token | undefined, position: number) => boolean) | null;
+  label: string;
+  onHover: (cell: Cell | null) => void;
+  onSelect: (cell: Cell) => void;
+  onViewport: (viewport: Viewport) => void;
+  onPaint: (region: Viewport) => void;
+}
+
+interface Drag {
+  from: Cell;
+  to: Cell;
+  x: number;
+  y: number;
+  viewport: Viewport;
+  paint: boolean;
+  moved: boolean;
+}
+
+interface Square {
+  key: string;
+  row: number; // first query
+  column: number;
+  step: number;
+}
+
+export function Matrix(props: Props) {
+  const { prompt, panel, size, scale, pooling, viewport, cell, region, painting, faded, label } = props;
+  const [, , queries, nKeys] = prompt.shape;
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [drag, setDrag] = useState<Drag | null>(null);
+
+  const squares = visible(prompt, panel, pooling, viewport, size * (devicePixelRatio || 1));
+  const wanted = squares.map(({ key }) => key);
+  const { get, errors, missing } = useTiles([keys.atlas(panel.prompt, panel.minus), ...wanted]);
+  const atlas = typeof panel.head === "number" ? get(keys.atlas(panel.prompt, panel.minus)) : undefined;
+  const here = squares.flatMap((square) => get(square.key) ?? []);
+  const sampled = here.find((tile) => tile.sampled)?.sampled;
+
+  const queryTokens = useTokens(prompt, panel.prompt, "query", ...span(viewport[0], viewport[1], size));
+  const keyTokens = useTokens(prompt, panel.prompt, "key", ...span(viewport[2], viewport[3], size));
+
+  useEffect(() => {
+    const ratio = devicePixelRatio || 1;
+    const { width, height } = Object.assign(canvas.current!, { width: size * ratio, height: size * ratio });
+    const context = canvas.current!.getContext("2d")!;
+    context.imageSmoothingEnabled = false;
+    const [top, bottom, left, right] = viewport;
+    const draw = (source: HTMLCanvasElement, row: number, column: number, rows: number, columns: number) =>
+      context.drawImage(
+        source,
+        ((column - left) / (right - left)) * width,
+        ((row - top) / (bottom - top)) * height,
+        (columns / (right - left)) * width,
+        (rows / (bottom - top)) * height,
+      );
+    if (atlas && here.length < squares.length) {
+      const [step, across] = atlas.step;
+      const thumb = head(atlas, panel.layer, panel.head as number, pooling);
+      draw(pixels(thumb, scale, 0, 0, prompt.causal), 0, 0, thumb.shape[0]! * step, thumb.shape[1]! * across);
+    }
+    for (const { key, row, column, step } of squares) {
+      const tile = get(key);
+      if (tile) {
+        const source = pixels(tile, scale, row, column, prompt.causal);
+        const [rows, columns] = tile.shape as [number, number];
+        context.clearRect(
+          ((column - left) / (right - left)) * width,
+          ((row - top) / (bottom - top)) * height,
+          ((columns * step) / (right - left)) * width,
+          ((rows * step) / (bottom - top)) * height,
+        );
+        draw(source, row, column, rows * step, columns * step);
+      }
+    }
+  }, [wanted.join("\n"), here.length, atlas, scale, pooling, size, viewport.join(), panel.layer, panel.head]);
+
+  const at = (event: MouseEvent): Cell => {
+    const box = canvas.current!.getBoundingClientRect();
+    const [top, bottom, left, right] = viewport;
+    const down = (event.clientY - box.top) / box.height;
+    const across = (event.clientX - box.left) / box.width;
+    return {
+      query: clamp(Math.floor(top + down * (bottom - top)), 0, queries - 1),
+      key: clamp(Math.floor(left + across * (right - left)), 0, nKeys - 1),
+    };
+  };
+  const zoom = (factor: number, around?: Cell) => props.onViewport(zoomed(viewport, queries, nKeys, factor, around));
+
+  useEffect(() => {
+    const wheel = (event: WheelEvent) => {
+      if (!event.ctrlKey && !event.metaKey) return; // a plain wheel scrolls the notebook
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 0.8 : 1.25, at(event));
+    };
+    const element = canvas.current!;
+    element.addEventListener("wheel", wheel, { passive: false });
+    return () => element.removeEventListener("wheel", wheel);
+  });
+
+  const down = (event: PointerEvent) => {
+    canvas.current!.setPointerCapture(event.pointerId);
+    const paint = painting || event.shiftKey;
+    setDrag({ from: at(event), to: at(event), x: event.clientX, y: event.clientY, viewport, paint, moved: false });
+  };
+  const move = (event: PointerEvent) => {
+    props.onHover(at(event));
+    if (!drag) return;
+    const [dx, dy] = [drag.x - event.clientX, drag.y - event.clientY];
+    const moved = drag.moved || Math.hypot(dx, dy) > 4; // a click may tremble
+    setDrag({ ...drag, to: at(event), moved });
+    if (drag.paint || !moved) return;
+    const shift = (first: number, last: number, pixels: number, most: number) => {
+      const by = clamp((pixels / size) * (last - first), -first, most - last);
+      return [first + by, last + by] as const;
+    };
+    const [top, bottom, left, right] = drag.viewport;
+    props.onViewport([...shift(top, bottom, dy, queries), ...shift(left, right, dx, nKeys)]);
+  };
+  const up = () => {
+    if (drag?.paint && drag.moved) props.onPaint(box(drag.from, drag.to));
+    else if (drag && !drag.moved) props.onSelect(drag.from);
+    setDrag(null);
+  };
+  const press = (event: KeyboardEvent) => {
+    const from = { query: cell.query ?? queries - 1, key: cell.key ?? 0 };
+    const by: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const step = by[event.key];
+    if (step)
+      props.onSelect({ query: clamp(from.query + step[0], 0, queries - 1), key: clamp(from.key + step[1], 0, nKeys - 1) });
+    else if (event.key === "+" || event.key === "=") zoom(0.5, from);
+    else if (event.key === "-") zoom(2, from);
+    else if (event.key === "0") props.onViewport([0, queries, 0, nKeys]);
+    else return;
+    event.preventDefault();
+  };
+
+  const place = (edge: number, [first, last]: [number, number]) => ((edge - first) / (last - first)) * size;
+  const vertical: [number, number] = [viewport[0], viewport[1]];
+  const horizontal: [number, number] = [viewport[2], viewport[3]];
+  const rect = ([top, bottom, left, right]: number[]) => ({
+    x: place(left!, horizontal),
+    y: place(top!, vertical),
+    width: place(right!, horizontal) - place(left!, horizontal),
+    height: place(bottom!, vertical) - place(top!, vertical),
+  });
+  const outlined = drag?.paint ? box(drag.from, drag.to) : region;
+  const veils = useMemo(() => (faded ? veil(faded, viewport, queryTokens.at, keyTokens.at) : []), [faded, viewport.join(), queryTokens.asked.missing, keyTokens.asked.missing]); // prettier-ignore
+
+  return (
+    <div class="iw-matrix">
+      <Axis axis="query" first={viewport[0]} last={viewport[1]} size={size} at={queryTokens.at} marked={cell.query} />
+      <div class="iw-pixels" style={{ width: size, height: size }}>
+        <canvas
+          ref={canvas}
+          tabIndex={0}
+          role="img"
+          aria-label={label}
+          style={{ width: size, height: size, cursor: painting ? "cell" : "crosshair" }}
+          onPointerDown={down}
+          onPointerMove={move}
+          onPointerUp={up}
+          onPointerLeave={() => props.onHover(null)}
+          onDblClick={(event) => zoom(0.5, at(event))}
+          onKeyDown={press}
+        />
+        <svg class="iw-over" width={size} height={size} aria-hidden="true">
+          {veils.map((veiled) => (
+            <rect class="iw-veil" {...rect(veiled)} />
+          ))}
+          {outlined.length > 0 && <rect class="iw-region" {...rect(outlined)} />}
+          {cell.query !== undefined && <rect class="iw-cross" {...rect([cell.query, cell.query + 1, viewport[2], viewport[3]])} />}
+          {cell.key !== undefined && <rect class="iw-cross" {...rect([viewport[0], viewport[1], cell.key, cell.key + 1])} />}
+        </svg>
+        {missing > 0 && <span class="iw-busy">computing…</span>}
+      </div>
+      <Axis axis="key" first={viewport[2]} last={viewport[3]} size={size} at={keyTokens.at} marked={cell.key} />
+      {sampled && (
+        <small class="iw-note" title="Zoom in until a row of pixels is few enough queries, and every weight is looked at.">
+          Each row of pixels looks at {sampled[0]} of its {sampled[1].toLocaleString()} queries.
+        </small>
+      )}
+      {errors.map((error) => (
+        <small class="iw-note" role="alert">
+          {error === "not stored in this page" ? "This copy holds no finer picture of this head." : error}
+        </small>
+      ))}
+    </div>
+  );
+}
+
+const clamp = (value: number, low: number, high: number) => Math.max(low, Math.min(high, value));
+
+/** Which tokens an axis must have: all of them if it can name them, none if it only numbers positions. */
+const span = (first: number, last: number, size: number): [number, number] =>
+  (last - first) / size > 0.5 ? [0, 0] : [Math.floor(first), Math.ceil(last)];
+
+const box = (a: Cell, b: Cell): Viewport => [
+  Math.min(a.query, b.query), Math.max(a.query, b.query) + 1, Math.min(a.key, b.key), Math.max(a.key, b.key) + 1,
+]; // prettier-ignore
+
+export function zoomed(viewport: Viewport, queries: number, nKeys: number, factor: number, around?: Cell): Viewport {
+  const [top, bottom, left, right] = viewport;
+  const side = (first: number, last: number, size: number, centre: number) => {
+    const width = clamp((last - first) * factor, Math.min(LEAST, size), size);
+    const start = clamp(centre - ((centre - first) / (last - first)) * width, 0, size - width);
+    return [start, start + width] as const;
+  };
+  const query = around ? around.query + 0.5 : (top + bottom) / 2;
+  const key = around ? around.key + 0.5 : (left + right) / 2;
+  return [...side(top, bottom, queries, query), ...side(left, right, nKeys, key)];
+}
+
+/** The tiles that show this viewport: one of exact weights, or squares of the level that gives a pixel a pixel. */
+function visible(prompt: Prompt, panel: Panel, pooling: string, viewport: Viewport, device: number): Square[] {
+  if (isSmall(prompt)) return [{ key: keys.rows(panel, 0), row: 0, column: 0, step: 1 }];
+  const [top, bottom, left, right] = viewport;
+  const level = Math.max(0, Math.ceil(Math.log2(Math.max(bottom - top, right - left) / device)));
+  const side = SIDE * 2 ** level;
+  const squares: Square[] = [];
+  for (let row = Math.floor(top / side); row * side < bottom; row++)
+    for (let column = Math.floor(left / side); column * side < right; column++)
+      if (!(prompt.causal && column > row))
+        squares.push({ key: keys.image(panel, pooling, level, row, column), row: row * side, column: column * side, step: 2 ** level });
+  return squares;
+}
+
+/** One head's thumbnail out of the atlas `[plane, layer, head, row, column]`. */
+export function head(atlas: Tile, layer: number, of: number, pooling: string): Tile {
+  const [, layers, heads, rows, columns] = atlas.shape as [number, number, number, number, number];
+  const start = (((pooling === "mean" ? 1 : 0) * layers + layer) * heads + of) * rows * columns;
+  return { ...atlas, shape: [rows, columns], data: atlas.data.subarray(start, start + rows * columns) };
+}
+
+const painted = new WeakMap<object, { scale: Scale; canvas: HTMLCanvasElement }>();
+
+/** A tile's picture, one pixel a value; nothing where a causal model could not look. */
+function pixels(tile: Tile, scale: Scale, row0: number, column0: number, causal: boolean): HTMLCanvasElement {
+  const before = painted.get(tile);
+  if (before?.scale === scale) return before.canvas;
+  const [rows, columns] = tile.shape as [number, number];
+  const [down, across] = tile.step;
+  const canvas = before?.canvas ?? document.createElement("canvas");
+  Object.assign(canvas, { width: columns, height: rows });
+  const image = new ImageData(columns, rows);
+  const paint = painter(scale, tile);
+  for (let row = 0, i = 0; row < rows; row++) {
+    const last = row0 + (row + 1) * down - 1; // the latest query in this row of pixels
+    const seen = causal ? Math.min(columns, Math.floor((last - column0) / across) + 1) : columns;
+    for (let column = 0; column < columns; column++, i++) if (column < seen) paint(tile.data[i]!, image.data, 4 * i);
+  }
+  canvas.getContext("2d")!.putImageData(image, 0, 0);
+  painted.set(tile, { scale, canvas });
+  return canvas;
+}
+
+/** Bands over faded queries and keys. */
+function veil(
+  faded: (token: Token | undefined, position: number) => boolean,
+  [top, bottom, left, right]: Viewport,
+  query: (position: number) => Token | undefined,
+  key: (position: number) => Token | undefined,
+): number[][] {
+  const bands: number[][] = [];
+  const end = (last: number, first: number) => (last - first > 2000 ? first + 1 : last); // at that size only the first shows
+  for (let i = Math.floor(top); i < end(bottom, top); i++) if (faded(query(i), i)) bands.push([i, i + 1, left, right]);
+  for (let i = Math.floor(left); i < end(right, left); i++) if (faded(key(i), i)) bands.push([top, bottom, i, i + 1]);
+  return bands;
+}

@@ -1,0 +1,165 @@
+// Tiles: data the view asks for by key, when it is on screen, and never twice.
+//
+// Components say what they want now, again and again; a key that is no longer wanted when the turn comes is simply not
+// asked for. One message is under way at a time and carries several keys. See interpwidgets/views/view.py for the wire.
+
+export interface Tile {
+  shape: number[];
+  data: Uint8Array | Int8Array | Float32Array;
+  high: number;
+  octaves: number;
+  step: [number, number]; // weights a pixel, down and across
+  sampled?: [number, number]; // queries looked at, of those a pixel stands for
+  json?: unknown;
+}
+
+export interface Model {
+  get<T>(name: string): T;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  on(event: string, callback: (...args: never[]) => void): void;
+  off(event: string, callback: (...args: never[]) => void): void;
+  send(content: unknown, callbacks?: unknown, buffers?: ArrayBuffer[]): void;
+}
+
+type Meta = Partial<Omit<Tile, "json">> & { shape: number[]; kind: "u1" | "i1" | "f4"; zip?: boolean; json?: boolean };
+type Answer = ({ key: string } & Meta) | { key: string; error: string };
+
+const PER_MESSAGE = 8;
+const CACHE_BYTES = 48e6;
+const PATIENCE = 4000; // ms without an answer until the reader is told
+
+export class Tiles {
+  private cache = new Map<string, Tile | Error>(); // in the order of last use
+  private wants = new Map<object, string[]>();
+  private asked = new Set<string>();
+  private listeners = new Set<() => void>();
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  /** Whether Python has left a request unanswered for a while. */
+  silent = false;
+
+  constructor(
+    private model: Model,
+    signal: AbortSignal,
+  ) {
+    const receive = (content: { tiles?: Answer[] }, buffers: DataView[]) => {
+      if (content.tiles) void this.receive(content.tiles, buffers);
+    };
+    model.on("msg:custom", receive);
+    signal.addEventListener("abort", () => {
+      model.off("msg:custom", receive);
+      clearTimeout(this.timer);
+    });
+  }
+
+  /** Take in the tiles that came with the view. */
+  async open(entries: { key: string; meta: Meta; data: DataView }[]) {
+    await Promise.all(entries.map(async ({ key, meta, data }) => this.cache.set(key, await unpack(meta, data))));
+    this.changed();
+  }
+
+  /** Find out whether anyone answers. */
+  hello() {
+    this.wait();
+    this.send([]);
+  }
+
+  peek(key: string): Tile | undefined {
+    const found = this.cache.get(key);
+    return found instanceof Error ? undefined : found;
+  }
+
+  error(key: string): Error | undefined {
+    const found = this.cache.get(key);
+    return found instanceof Error ? found : undefined;
+  }
+
+  /** What `owner` needs from now on, in order of importance. */
+  want(owner: object, keys: string[]) {
+    if (keys.length) this.wants.set(owner, keys);
+    else this.wants.delete(owner);
+    for (const key of keys) {
+      const found = this.cache.get(key);
+      if (found) this.cache.delete(key), this.cache.set(key, found); // last used
+    }
+    queueMicrotask(() => this.ask());
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => this.listeners.delete(listener);
+  }
+
+  private ask() {
+    if (this.asked.size) return;
+    const missing = [...this.wants.values()].flat().filter((key) => !this.cache.has(key));
+    const tiles = [...new Set(missing)].slice(0, PER_MESSAGE);
+    if (!tiles.length) return;
+    this.asked = new Set(tiles);
+    this.wait();
+    this.send(tiles);
+  }
+
+  private send(tiles: string[]) {
+    try {
+      this.model.send({ tiles });
+    } catch {
+      // no kernel any more: what a silence says
+    }
+  }
+
+  private wait() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      this.silent = true;
+      this.changed();
+    }, PATIENCE);
+  }
+
+  private async receive(answers: Answer[], buffers: DataView[]) {
+    let next = 0;
+    const arrived = answers.map((answer) => ("error" in answer ? undefined : buffers[next++]));
+    await Promise.all(
+      answers.map(async (answer, i) => {
+        const tile = "error" in answer ? new Error(answer.error) : await unpack(answer, arrived[i]!);
+        this.cache.set(answer.key, tile);
+        this.asked.delete(answer.key);
+      }),
+    );
+    if (!this.asked.size) clearTimeout(this.timer);
+    this.silent = false;
+    this.evict();
+    this.changed();
+    this.ask();
+  }
+
+  private evict() {
+    const kept = new Set([...this.wants.values()].flat());
+    const size = (tile: Tile | Error) => (tile instanceof Error ? 0 : tile.data.byteLength);
+    let bytes = 0;
+    for (const tile of this.cache.values()) bytes += size(tile);
+    for (const [key, tile] of this.cache) {
+      if (bytes <= CACHE_BYTES) break;
+      if (kept.has(key)) continue;
+      this.cache.delete(key);
+      bytes -= size(tile);
+    }
+  }
+
+  private changed() {
+    this.listeners.forEach((listener) => listener());
+  }
+}
+
+async function unpack(meta: Meta, view: DataView): Promise<Tile> {
+  // A copy: hosts hand us views at any offset, and Float32Array wants a multiple of four.
+  let bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
+  if (meta.zip) {
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+    bytes = new Uint8Array(await new Response(stream).arrayBuffer());
+  }
+  const data =
+    meta.kind === "f4" ? new Float32Array(bytes.buffer) : meta.kind === "i1" ? new Int8Array(bytes.buffer) : bytes;
+  const json = meta.json ? (JSON.parse(new TextDecoder().decode(bytes)) as unknown) : undefined;
+  return { high: 1, octaves: 8, step: [1, 1], ...meta, data, json };
+}

@@ -1,0 +1,271 @@
+// Attention: all heads small, one large as a matrix or arcs, and its tokens as a strip.
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { type Scale } from "../colour.ts";
+import { Arcs } from "../parts/arcs.tsx";
+import { type Cell, keys, type Panel, type Token, TRAITS, type Traits, useLine, useTokens, type Viewport } from "../parts/attention.ts"; // prettier-ignore
+import { Heads } from "../parts/heads.tsx";
+import { Legend } from "../parts/legend.tsx";
+import { Matrix, zoomed } from "../parts/matrix.tsx";
+import { clippedShare, largest } from "../parts/range.ts";
+import { Status } from "../parts/status.tsx";
+import { One, Strip, Strongest } from "../parts/strip.tsx";
+import { Choice, Select, Toggle } from "../parts/controls.tsx";
+import { useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
+
+type Hover = { query?: number; key?: number } | null;
+
+const fade = (token: Token | undefined, position: number) => position === 0 || !!token?.special;
+
+function Attention() {
+  const [traits, set] = useTraits<Traits>(TRAITS);
+  const { prompts, layer, aggregate, direction, pooling } = traits;
+  const prompt = prompts[traits.prompt]!;
+  const [, , queries, nKeys] = prompt.shape;
+  const width = useWidth();
+  const dark = useDark();
+  const [hover, setHover] = useState<Hover>(null);
+  const [painting, setPainting] = useState(false);
+  const [viewport, setViewport] = useViewport(traits, set, queries, nKeys);
+
+  const minus = traits.difference && traits.compare !== null ? traits.compare : -1;
+  const head = aggregate === "none" ? traits.head : aggregate;
+  const panel: Panel = { prompt: traits.prompt, minus, layer, head };
+  const beside: Panel | null =
+    traits.compare !== null && minus < 0 ? { prompt: traits.compare, minus: -1, layer, head } : null;
+
+  // Colours: heads share one scale, so that thumbnails compare; the large head uses the colours up to its own maximum.
+  const atlas = useTiles([keys.atlas(panel.prompt, minus)]).get(keys.atlas(panel.prompt, minus));
+  const signed = minus >= 0;
+  const [low, chosen] = traits.colour_range as [number?, number?];
+  const scaleUpTo = (high: number): Scale => ({
+    kind: traits.scale,
+    low: low ?? 0,
+    high: chosen ?? high,
+    floor: atlas ? atlas.high * 2 ** -atlas.octaves : 1e-4,
+    signed,
+    dark,
+  });
+  const highest = useMemo(() => largest(atlas, panel, traits.dim_special), [atlas, layer, head, traits.dim_special]);
+  const scale = useMemo(() => scaleUpTo(highest), [traits.scale, low, chosen, highest, atlas, signed, dark]);
+  const shared = useMemo(() => scaleUpTo(atlas?.high ?? 1), [traits.scale, low, chosen, atlas, signed, dark]);
+  const clipped = useMemo(() => clippedShare(atlas, panel, prompt.causal, scale), [atlas, layer, head, scale]);
+
+  const cell: Partial<Cell> = { ...given(hover?.query ?? traits.query, "query"), ...given(hover?.key ?? traits.key, "key") };
+  if (hover?.query !== undefined && hover.key === undefined) delete cell.key;
+  if (hover?.key !== undefined && hover.query === undefined) delete cell.query;
+  const active = (direction === "query" ? cell.query : cell.key) ?? (direction === "query" ? queries : nKeys) - 1;
+  const fallback = (direction === "query" ? cell.query : cell.key) === undefined;
+
+  const select = ({ query = traits.query, key = traits.key }: { query?: number | null; key?: number | null }) =>
+    query === traits.query && key === traits.key ? set({ query: null, key: null }) : set({ query, key });
+  const choosePrompt = (next: number) => {
+    set({ prompt: next, query: null, key: null, viewport: [], region: [], ...(traits.sort_by === "region" && { sort_by: "" }) });
+    setHover(null);
+  };
+
+  const narrow = width < 720;
+  const left = narrow ? width : Math.min(0.42 * width, 700);
+  const room = narrow ? width : width - left - 24;
+  const panels = beside ? [panel, beside] : [panel];
+  const size = Math.floor(Math.max(180, Math.min(beside && !narrow ? room / 2 - 92 : room - 84, 640)));
+  const found = useSearch(traits, prompt, panel.prompt);
+  const faded = traits.dim_special ? fade : null;
+  const shown = aggregate === "none" ? `layer ${layer}, head ${traits.head}` : aggregate === "rollout" ? `rollout to layer ${layer}` : `${aggregate} over the heads of layer ${layer}`; // prettier-ignore
+  const label = traits.labels.find(([l, h]) => aggregate === "none" && l === layer && h === traits.head)?.[2];
+  const pooled = Math.max(queries, nKeys) > 64;
+
+  return (
+    <section class={narrow ? "iw-attention iw-narrow" : "iw-attention"} aria-label={traits.title}>
+      <header class="iw-row">
+        <strong class="iw-title">{traits.title}</strong>
+        {prompts.length > 1 && (
+          <>
+            <Select label="prompt" value={traits.prompt} options={prompts.map(({ name }, i) => [i, name])} onChange={choosePrompt} />
+            <Select
+              label="beside"
+              value={traits.compare ?? -1}
+              options={[[-1, "nothing"], ...prompts.map(({ name }, i) => [i, name] as [number, string]).filter(([i]) => i !== traits.prompt)]}
+              onChange={(other) => set({ compare: other < 0 ? null : other, ...(other < 0 && { difference: false }) })}
+            />
+            {traits.compare !== null && <Toggle label="difference" value={traits.difference} onChange={(difference) => set({ difference, colour_range: [] })} />}
+          </>
+        )}
+        <span class="iw-about">
+          {prompt.shape[0]} layers × {prompt.shape[1]} heads, {queries === nKeys ? `${queries.toLocaleString()} tokens` : `${queries.toLocaleString()} queries, ${nKeys.toLocaleString()} keys`}. Each row is a query token; its weights over the
+          key tokens sum to 1.
+        </span>
+      </header>
+      <div class="iw-columns">
+        <div style={{ width: left }}>
+          <Heads
+            prompt={prompt}
+            at={panel.prompt}
+            minus={minus}
+            width={left}
+            scale={shared}
+            pooling={pooling}
+            layer={layer}
+            head={aggregate === "none" ? traits.head : -1}
+            labels={traits.labels}
+            sortBy={traits.sort_by}
+            region={traits.region}
+            scoreNames={traits.score_names}
+            onSelect={(l, h) => set({ layer: l, head: h, aggregate: "none" })}
+            onSort={(name) => set({ sort_by: name })}
+          />
+        </div>
+        <div class="iw-large">
+          <div class="iw-row">
+            <strong>
+              {shown[0]!.toUpperCase() + shown.slice(1)}
+              {label && <em> {label}</em>}
+            </strong>
+            <Select label="show" value={aggregate} options={[["none", "this head"], ["mean", "mean over heads"], ["max", "max over heads"], ["rollout", "rollout over layers"]]} onChange={(next) => set({ aggregate: next })} /> {/* prettier-ignore */}
+            <Choice label="as" value={traits.reading} options={["matrix", "arcs"]} onChange={(reading) => set({ reading })} />
+          </div>
+          <div class="iw-panels">
+            {panels.map((each) => {
+              const own = prompts[each.prompt]!;
+              const name = minus >= 0 ? `${own.name} − ${prompts[minus]!.name}` : own.name;
+              const over = (at: Cell | null) => setHover(at);
+              const drawing = { prompt: own, panel: each, scale, viewport: fit(viewport, own.shape[2], own.shape[3]), cell, onHover: over, onSelect: select };
+              return (
+                <figure key={each.prompt}>
+                  {prompts.length > 1 && <figcaption>{name}</figcaption>}
+                  {traits.reading === "matrix" ? (
+                    <Matrix
+                      {...drawing}
+                      size={size}
+                      pooling={pooling}
+                      region={traits.region}
+                      painting={painting}
+                      faded={faded}
+                      label={`Attention, ${shown}${prompts.length > 1 ? `, ${name}` : ""}: rows are queries, columns keys. Arrow keys move the selection, plus and minus zoom.`}
+                      onViewport={setViewport}
+                      onPaint={(region) => (setPainting(false), set({ region, sort_by: "region" }))}
+                    />
+                  ) : (
+                    <Arcs {...drawing} width={Math.min(size + 80, room)} />
+                  )}
+                </figure>
+              );
+            })}
+          </div>
+          <Status traits={traits} prompt={prompt} panel={panel} cell={cell} locked={!hover} />
+          <div class="iw-row">
+            <Legend scale={scale} automatic={chosen === undefined} clipped={clipped} onRange={(range) => set({ colour_range: range })} />
+          </div>
+          <div class="iw-row">
+            <Choice label="colour" value={traits.scale} options={["linear", "sqrt", "log"]} onChange={(kind) => set({ scale: kind })} />
+            {pooled && <Choice label="a pixel shows the" value={pooling} options={["max", "mean"]} onChange={(next) => set({ pooling: next })} />}
+            <Toggle label="fade special" title="Fade special tokens and the first position, which often take attention that goes nowhere; colours ignore the first" value={traits.dim_special} onChange={(dim_special) => set({ dim_special })} />
+            {traits.reading === "matrix" && (
+              <>
+                <span class="iw-group" role="group" aria-label="zoom">
+                  <button type="button" title="Zoom out (−)" onClick={() => setViewport(zoomed(viewport, queries, nKeys, 2))}>−</button>
+                  <button type="button" title="Zoom in (+, double click, Ctrl + wheel); drag to move" onClick={() => setViewport(zoomed(viewport, queries, nKeys, 0.5, centre(cell)))}>+</button>
+                  <button type="button" title="Everything (0)" onClick={() => setViewport([0, queries, 0, nKeys])}>all</button>
+                </span>
+                <Toggle label="paint a region" title="Drag over the matrix (or hold Shift): heads are ranked by the attention they spend there" value={painting} onChange={setPainting} />
+                {traits.region.length > 0 && <button type="button" onClick={() => set({ region: [], ...(traits.sort_by === "region" && { sort_by: "" }) })}>clear region</button>}
+              </>
+            )}
+          </div>
+        </div>
+      </div>
+      <div class="iw-row">
+        <strong>Tokens</strong>
+        <Choice label="shaded by attention" value={direction} options={["query", "key"]} names={["from a query", "to a key"]} onChange={(next) => set({ direction: next })} />
+        <label>
+          search <input type="search" value={traits.search} placeholder="token" onInput={(event) => set({ search: event.currentTarget.value })} />
+        </label>
+        {traits.search && (
+          <span>
+            {found.places.length.toLocaleString()} found
+            {found.places.length > 0 && <button type="button" onClick={() => set({ [direction]: found.next(active) })}>next</button>}
+          </span>
+        )}
+      </div>
+      {panels.map((each) => (
+        <Line key={each.prompt} {...{ traits, panel: each, scale, active, fallback, cell, faded, found: found.set }} onHover={setHover} onSelect={select} />
+      ))}
+    </section>
+  );
+}
+
+/** The strip of one panel, with the weights of its active query or key. */
+function Line({ traits, panel, scale, active, fallback, cell, faded, found, onHover, onSelect }: {
+  traits: Traits;
+  panel: Panel;
+  scale: Scale;
+  active: number;
+  fallback: boolean;
+  cell: Partial<Cell>;
+  faded: typeof fade | null;
+  found: Set<number>;
+  onHover: (hover: Hover) => void;
+  onSelect: (cell: { query?: number; key?: number }) => void;
+}) /* prettier-ignore */ {
+  const prompt = traits.prompts[panel.prompt]!;
+  const { direction } = traits;
+  const other = direction === "query" ? "key" : "query";
+  const at = Math.min(active, prompt.shape[direction === "query" ? 2 : 3] - 1);
+  const { line } = useLine(prompt, panel, direction, at);
+  const from = <One prompt={prompt} at={panel.prompt} axis={direction} position={at} />;
+  const caption = (
+    <>
+      {traits.prompts.length > 1 && <b>{prompt.name}: </b>}
+      {direction === "query" ? <>what query {from} attends to</> : <>which queries attend to key {from}</>}
+      {fallback && " (the last; hover or click another)"}
+      <Strongest prompt={prompt} at={panel.prompt} axis={other} line={line} onSelect={(i) => onSelect({ [direction]: at, [other]: i })} />
+    </>
+  );
+  const shared = { prompt, at: panel.prompt, scale, faded };
+  if (prompt.same)
+    return (
+      <Strip {...shared} axis={other} line={line} active={at} marked={cell[other] ?? null} found={found} caption={caption} onHover={(i) => onHover(i === null ? null : { [direction]: i })} onSelect={(i) => onSelect({ [direction]: i })} /> // prettier-ignore
+    );
+  return (
+    <>
+      <Strip {...shared} axis={direction} line={undefined} active={at} marked={null} found={found} caption={direction === "query" ? "queries" : "keys"} onHover={(i) => onHover(i === null ? null : { [direction]: i })} onSelect={(i) => onSelect({ [direction]: i })} /> {/* prettier-ignore */}
+      <Strip {...shared} axis={other} line={line} active={null} marked={cell[other] ?? null} found={new Set()} caption={caption} onHover={(i) => onHover(i === null ? null : { [direction]: at, [other]: i })} onSelect={(i) => onSelect({ [direction]: at, [other]: i })} /> {/* prettier-ignore */}
+    </>
+  );
+}
+
+/** The viewport moves at once here, and reaches Python when it rests. */
+function useViewport(traits: Traits, set: (some: Partial<Traits>) => void, queries: number, nKeys: number) {
+  const [own, setOwn] = useState<Viewport | null>(null);
+  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  useEffect(() => setOwn(null), [traits.viewport.join()]);
+  const move = (viewport: Viewport) => {
+    setOwn(viewport);
+    clearTimeout(timer.current);
+    const everything = viewport.join() === [0, queries, 0, nKeys].join();
+    timer.current = setTimeout(() => set({ viewport: everything ? [] : viewport }), 250);
+  };
+  const given = traits.viewport.length ? (traits.viewport as Viewport) : null;
+  return [fit(own ?? given ?? [0, queries, 0, nKeys], queries, nKeys), move] as const;
+}
+
+const fit = ([top, bottom, left, right]: Viewport, queries: number, nKeys: number): Viewport => [
+  Math.max(0, Math.min(top, queries - 1)), Math.min(bottom, queries), Math.max(0, Math.min(left, nKeys - 1)), Math.min(right, nKeys),
+]; // prettier-ignore
+
+/** Where the tokens searched for are. All tokens are asked for, once something is. */
+function useSearch({ search, direction }: Traits, prompt: Traits["prompts"][number], at: number) {
+  const size = prompt.shape[direction === "query" ? 2 : 3];
+  const tokens = useTokens(prompt, at, direction, 0, search ? size : 0);
+  return useMemo(() => {
+    const places: number[] = [];
+    const wanted = search.replaceAll(" ", "␣").toLowerCase();
+    for (let i = 0; search && i < size; i++) if (tokens.at(i)?.text.toLowerCase().includes(wanted)) places.push(i);
+    return { places, set: new Set(places), next: (from: number) => places.find((i) => i > from) ?? places[0]! };
+  }, [search, direction, at, tokens.asked.missing]);
+}
+
+const given = <K extends string>(value: number | null | undefined, name: K) =>
+  (value === null || value === undefined ? {} : { [name]: value }) as { [key in K]?: number };
+const centre = ({ query, key }: Partial<Cell>) => (query === undefined || key === undefined ? undefined : { query, key });
+
+export default view(Attention);
