@@ -32,6 +32,7 @@ export default ts.config(
       "@typescript-eslint/no-invalid-void-type": "off", // a reducer whose action is nothing
       "@typescript-eslint/no-non-null-assertion": "off", // an index within bounds that the compiler cannot see
       "@typescript-eslint/no-confusing-void-expression": ["error", { ignoreArrowShorthand: true }],
+      "@typescript-eslint/unbound-method": "off", // `const { get } = useTiles()`: closures, not methods
       "@typescript-eslint/no-unnecessary-type-parameters": "off", // `get<T>(name)` is how a host types its traits
     },
   },
