@@ -49,7 +49,10 @@ export function lut({ signed, dark }: Pick<Scale, "signed" | "dark">): Uint8Clam
       const at = (i / 255) * (stops.length - 1);
       const stop = Math.min(stops.length - 2, Math.floor(at));
       for (let c = 0; c < 3; c++) {
-        const [a, b] = [0, 1].map((j) => parseInt(stops[stop + j]!.slice(1 + 2 * c, 3 + 2 * c), 16)) as [number, number];
+        const [a, b] = [0, 1].map((j) => parseInt(stops[stop + j]!.slice(1 + 2 * c, 3 + 2 * c), 16)) as [
+          number,
+          number,
+        ];
         found[4 * i + c] = Math.round(a + (b - a) * (at - stop));
       }
       found[4 * i + 3] = 255;

@@ -80,7 +80,7 @@ export class Tiles {
     else this.wants.delete(owner);
     for (const key of keys) {
       const found = this.cache.get(key);
-      if (found) this.cache.delete(key), this.cache.set(key, found); // last used
+      if (found) (this.cache.delete(key), this.cache.set(key, found)); // last used
     }
     queueMicrotask(() => this.ask());
   }

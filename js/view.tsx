@@ -12,6 +12,10 @@ interface Shared {
 const Context = createContext<Shared>(null!);
 export const useShared = () => useContext(Context);
 
+/** Lengths in CSS pixels. */
+export const px = (lengths: Record<string, number>) =>
+  Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, `${length}px`]));
+
 const useRedraw = () => useReducer((count: number, _: void) => count + 1, 0)[1];
 
 /** The model's traits, and how to set some of them: at once here, then in Python and every other view of the model. */

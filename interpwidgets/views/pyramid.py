@@ -5,8 +5,8 @@ carry). Where a picture would need more weights than can be computed at once, ea
 its queries only, spread evenly and the same every time, and the tile says how many.
 
 The code is logarithmic, since attention is: a linear byte turns most weights of a long context into zero. Code 0 is
-zero, codes 1…255 divide the octaves below `high`; the floor is a sixteenth of uniform attention, so diffuse heads
-stay visible. Between neighbouring codes lies a factor of `2^(octaves/254)`: at most 3.4 % error (4.5 % signed).
+zero, codes 1…255 divide the octaves below `high`; the floor is far below uniform attention, so diffuse heads stay
+visible. Between neighbouring codes lies a factor of `2^(octaves/254)`: at most 3.4 % error (4.5 % signed).
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def encode(values: Floats, keys: int, signed: bool = False) -> Tile:
     """Weights as one byte each: `uint8`, or `int8` with −128 for NaN if `signed`. See the module for the code."""
     magnitude = np.abs(values)
     high = float(np.nanmax(magnitude, initial=0)) or 1.0
-    octaves = int(np.clip(np.ceil(np.log2(16 * keys * high)), 8, 24))
+    octaves = int(np.clip(np.ceil(np.log2(256 * keys * high)), 16, 24))
     codes = 126 if signed else 254
     if signed:
         octaves = min(octaves, 16)

@@ -1,14 +1,23 @@
 // The same weights as arcs between the tokens of a column: the strongest of the window, or those of one query.
 import { useMemo } from "preact/hooks";
 import { css, format, place, type Scale } from "../colour.ts";
-import { useTiles } from "../view.tsx";
+import { px, useTiles } from "../view.tsx";
 import { type Cell, keys, type Panel, type Prompt, useTokens, type Viewport } from "./attention.ts";
 
 const LINE = 18; // CSS pixels a token
 const WINDOW = 48; // tokens drawn at once
 const MOST = 200; // arcs drawn at once
 
-export function Arcs({ prompt, panel, width, scale, viewport, cell, onHover, onSelect }: {
+export function Arcs({
+  prompt,
+  panel,
+  width,
+  scale,
+  viewport,
+  cell,
+  onHover,
+  onSelect,
+}: {
   prompt: Prompt;
   panel: Panel;
   width: number;
@@ -48,7 +57,7 @@ export function Arcs({ prompt, panel, width, scale, viewport, cell, onHover, onS
     Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i).map((i) => (
       <span
         class={`iw-arc-token iw-arc-${axis}${i === cell[axis] ? " iw-marked" : ""}`}
-        style={{ top: y(i) - LINE / 2, [axis === "query" ? "left" : "right"]: 0, width: x, height: LINE }}
+        style={px({ top: y(i) - LINE / 2, [axis === "query" ? "left" : "right"]: 0, width: x, height: LINE })}
         onMouseEnter={() => axis === "query" && onHover({ query: i, key: Math.min(i, nKeys - 1) })}
         onClick={() => onSelect({ [axis]: i })}
       >
@@ -56,7 +65,7 @@ export function Arcs({ prompt, panel, width, scale, viewport, cell, onHover, onS
       </span>
     ));
   return (
-    <div class="iw-arcs" style={{ width, height }} onMouseLeave={() => onHover(null)} role="img" aria-label={`The ${edges.length} strongest weights between tokens ${first} and ${last - 1}`}>
+    <div class="iw-arcs" style={px({ width, height })} onMouseLeave={() => onHover(null)} role="img" aria-label={`The ${edges.length} strongest weights between tokens ${first} and ${last - 1}`}>
       {list("query", rows, left - 6, query)}
       <svg width={width} height={height} aria-hidden="true">
         {edges.map(([q, k, weight]) => {

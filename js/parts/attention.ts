@@ -125,7 +125,8 @@ export function useLine(prompt: Prompt, panel: Panel, axis: "query" | "key", pos
 }
 
 function lineOf(tile: Tile, axis: "query" | "key", position: number, small: boolean, per: number, size: number) {
-  if (axis === "key" && small) return Float32Array.from({ length: size }, (_, i) => tile.data[i * tile.shape[1]! + position]!);
+  if (axis === "key" && small)
+    return Float32Array.from({ length: size }, (_, i) => tile.data[i * tile.shape[1]! + position]!);
   const at = small ? position : position % per;
   return (tile.data as Float32Array).subarray(at * size, (at + 1) * size);
 }

@@ -1,9 +1,17 @@
 // Tokens along a side of the matrix: all of them where there is room, else a few positions.
+import { px } from "../view.tsx";
 import type { Token } from "./attention.ts";
 
 const ROOM = { query: 13, key: 13 }; // CSS pixels a label needs
 
-export function Axis({ axis, first, last, size, at, marked }: {
+export function Axis({
+  axis,
+  first,
+  last,
+  size,
+  at,
+  marked,
+}: {
   axis: "query" | "key";
   first: number;
   last: number;
@@ -21,7 +29,7 @@ export function Axis({ axis, first, last, size, at, marked }: {
     return (
       <span
         class={`iw-tick${i === marked ? " iw-marked" : ""}`}
-        style={{ [axis === "query" ? "top" : "left"]: (i + 0.5 - first) * cell }}
+        style={px({ [axis === "query" ? "top" : "left"]: (i + 0.5 - first) * cell })}
         title={token && `${token.text} · position ${i}${token.id === undefined ? "" : ` · id ${token.id}`}`}
       >
         <bdi>{named ? (token?.text ?? i) : i.toLocaleString()}</bdi>
@@ -30,7 +38,7 @@ export function Axis({ axis, first, last, size, at, marked }: {
   };
   const showMarked = !named && marked !== undefined && marked >= first && marked < last && !positions.includes(marked);
   return (
-    <div class={`iw-axis iw-axis-${axis}`} style={axis === "query" ? { height: size } : { width: size }} aria-hidden="true">
+    <div class={`iw-axis iw-axis-${axis}`} style={px({ [axis === "query" ? "height" : "width"]: size })} aria-hidden="true">
       <i>{axis === "query" ? "query: the token that looks ↓" : "key: the token looked at →"}</i>
       {positions.filter((i) => !showMarked || Math.abs(i - marked) * cell > ROOM[axis]).map(label)}
       {showMarked && label(marked)}

@@ -1,6 +1,11 @@
 // Small controls, named and reachable by keyboard.
 
-export function Select<T extends string | number>({ label, value, options, onChange }: {
+export function Select<T extends string | number>({
+  label,
+  value,
+  options,
+  onChange,
+}: {
   label: string;
   value: T;
   options: [value: T, name: string][];
@@ -18,7 +23,13 @@ export function Select<T extends string | number>({ label, value, options, onCha
   );
 }
 
-export function Choice<T extends string>({ label, value, options, names = options, onChange }: {
+export function Choice<T extends string>({
+  label,
+  value,
+  options,
+  names = options,
+  onChange,
+}: {
   label: string;
   value: T;
   options: readonly T[];
@@ -37,7 +48,12 @@ export function Choice<T extends string>({ label, value, options, names = option
   );
 }
 
-export function Toggle({ label, title, value, onChange }: {
+export function Toggle({
+  label,
+  title,
+  value,
+  onChange,
+}: {
   label: string;
   title?: string;
   value: boolean;

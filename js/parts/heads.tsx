@@ -1,7 +1,7 @@
 // All heads as live thumbnails: by layer, or ranked by a score.
 import { useEffect, useRef } from "preact/hooks";
 import { painter, type Scale } from "../colour.ts";
-import { useTiles } from "../view.tsx";
+import { px, useTiles } from "../view.tsx";
 import { keys, type Prompt } from "./attention.ts";
 import { head as thumbnail } from "./matrix.tsx";
 
@@ -111,18 +111,24 @@ export function Heads(props: Props) {
         </small>
       ))}
       {!ranked && (
-        <div class="iw-head-names" style={{ marginLeft: left }} aria-hidden="true">
+        <div class="iw-head-names" style={px({ marginLeft: left })} aria-hidden="true">
           {Array.from({ length: heads }, (_, i) => (
-            <span style={{ width: size + GAP }}>{size >= 18 || i % 4 === 0 ? i : ""}</span>
+            <span style={px({ width: size + GAP })}>{size >= 18 || i % 4 === 0 ? i : ""}</span>
           ))}
         </div>
       )}
-      <div class="iw-thumbs" ref={box} role="group" aria-label={`Heads, ${sortBy ? `ranked by ${sortBy}` : "a row a layer"}`} onKeyDown={press}>
-        <div style={total}>
-          <canvas ref={canvas} style={total} aria-hidden="true" />
+      <div
+        class="iw-thumbs"
+        ref={box}
+        role="group"
+        aria-label={`Heads, ${sortBy ? `ranked by ${sortBy}` : "a row a layer"}`}
+        onKeyDown={press}
+      >
+        <div style={px(total)}>
+          <canvas ref={canvas} style={px(total)} aria-hidden="true" />
           {!ranked &&
             Array.from({ length: layers }, (_, i) => (
-              <span class="iw-layer-name" style={{ top: i * line, lineHeight: `${size}px` }}>
+              <span class="iw-layer-name" style={px({ top: i * line, lineHeight: size })}>
                 L{i}
               </span>
             ))}
@@ -139,7 +145,7 @@ export function Heads(props: Props) {
                 aria-label={name}
                 title={name}
                 tabIndex={i === chosen ? 0 : -1}
-                style={{ left: x, top: y, width: size, height: size }}
+                style={px({ left: x, top: y, width: size, height: size })}
                 onClick={() => props.onSelect(l, h)}
               >
                 {ranked && (

@@ -2,7 +2,12 @@
 import { useEffect, useRef } from "preact/hooks";
 import { format, lut, type Scale, weightAt } from "../colour.ts";
 
-export function Legend({ scale, automatic, clipped, onRange }: {
+export function Legend({
+  scale,
+  automatic,
+  clipped,
+  onRange,
+}: {
   scale: Scale;
   automatic: boolean;
   clipped: { above: number; below: number } | null;

@@ -2,8 +2,17 @@
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { painter, type Scale } from "../colour.ts";
 import type { Tile } from "../tiles.ts";
-import { useTiles } from "../view.tsx";
-import { type Cell, isSmall, keys, type Panel, type Prompt, type Token, useTokens, type Viewport } from "./attention.ts";
+import { px, useTiles } from "../view.tsx";
+import {
+  type Cell,
+  isSmall,
+  keys,
+  type Panel,
+  type Prompt,
+  type Token,
+  useTokens,
+  type Viewport,
+} from "./attention.ts";
 import { Axis } from "./axis.tsx";
 
 const SIDE = 256; // pixels of an image tile, as in pyramid.py
@@ -144,10 +153,18 @@ export function Matrix(props: Props) {
   };
   const press = (event: KeyboardEvent) => {
     const from = { query: cell.query ?? queries - 1, key: cell.key ?? 0 };
-    const by: Record<string, [number, number]> = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const by: Record<string, [number, number]> = {
+      ArrowUp: [-1, 0],
+      ArrowDown: [1, 0],
+      ArrowLeft: [0, -1],
+      ArrowRight: [0, 1],
+    };
     const step = by[event.key];
     if (step)
-      props.onSelect({ query: clamp(from.query + step[0], 0, queries - 1), key: clamp(from.key + step[1], 0, nKeys - 1) });
+      props.onSelect({
+        query: clamp(from.query + step[0], 0, queries - 1),
+        key: clamp(from.key + step[1], 0, nKeys - 1),
+      });
     else if (event.key === "+" || event.key === "=") zoom(0.5, from);
     else if (event.key === "-") zoom(2, from);
     else if (event.key === "0") props.onViewport([0, queries, 0, nKeys]);
@@ -170,13 +187,13 @@ export function Matrix(props: Props) {
   return (
     <div class="iw-matrix">
       <Axis axis="query" first={viewport[0]} last={viewport[1]} size={size} at={queryTokens.at} marked={cell.query} />
-      <div class="iw-pixels" style={{ width: size, height: size }}>
+      <div class="iw-pixels" style={px({ width: size, height: size })}>
         <canvas
           ref={canvas}
           tabIndex={0}
           role="img"
           aria-label={label}
-          style={{ width: size, height: size, cursor: painting ? "cell" : "crosshair" }}
+          style={{ ...px({ width: size, height: size }), cursor: painting ? "cell" : "crosshair" }}
           onPointerDown={down}
           onPointerMove={move}
           onPointerUp={up}
@@ -189,14 +206,21 @@ export function Matrix(props: Props) {
             <rect class="iw-veil" {...rect(veiled)} />
           ))}
           {outlined.length > 0 && <rect class="iw-region" {...rect(outlined)} />}
-          {cell.query !== undefined && <rect class="iw-cross" {...rect([cell.query, cell.query + 1, viewport[2], viewport[3]])} />}
-          {cell.key !== undefined && <rect class="iw-cross" {...rect([viewport[0], viewport[1], cell.key, cell.key + 1])} />}
+          {cell.query !== undefined && (
+            <rect class="iw-cross" {...rect([cell.query, cell.query + 1, viewport[2], viewport[3]])} />
+          )}
+          {cell.key !== undefined && (
+            <rect class="iw-cross" {...rect([viewport[0], viewport[1], cell.key, cell.key + 1])} />
+          )}
         </svg>
         {missing > 0 && <span class="iw-busy">computing…</span>}
       </div>
       <Axis axis="key" first={viewport[2]} last={viewport[3]} size={size} at={keyTokens.at} marked={cell.key} />
       {sampled && (
-        <small class="iw-note" title="Zoom in until a row of pixels is few enough queries, and every weight is looked at.">
+        <small
+          class="iw-note"
+          title="Zoom in until a row of pixels is few enough queries, and every weight is looked at."
+        >
           Each row of pixels looks at {sampled[0]} of its {sampled[1].toLocaleString()} queries.
         </small>
       )}
@@ -241,7 +265,12 @@ function visible(prompt: Prompt, panel: Panel, pooling: string, viewport: Viewpo
   for (let row = Math.floor(top / side); row * side < bottom; row++)
     for (let column = Math.floor(left / side); column * side < right; column++)
       if (!(prompt.causal && column > row))
-        squares.push({ key: keys.image(panel, pooling, level, row, column), row: row * side, column: column * side, step: 2 ** level });
+        squares.push({
+          key: keys.image(panel, pooling, level, row, column),
+          row: row * side,
+          column: column * side,
+          step: 2 ** level,
+        });
   return squares;
 }
 

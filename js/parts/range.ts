@@ -29,8 +29,9 @@ export function clippedShare(atlas: Tile | undefined, panel: Panel, causal: bool
     if (code === -128 || (causal && i % columns > Math.floor(i / columns))) return;
     const value = decode(tile, code);
     all++;
-    if (Math.abs(value) > scale.high * 1.04) above++; // more than the code's own error
-    else if (Math.abs(place(scale, value)) < 1 / 255) below++;
+    if (Math.abs(value) > scale.high * 1.04)
+      above++; // more than the code's own error
+    else if (Math.abs(place(scale, value)) < 0.5 / 255) below++;
   });
   return all ? { above: above / all, below: below / all } : null;
 }

@@ -6,7 +6,13 @@ import { One } from "./strip.tsx";
 
 const SIDE = 256;
 
-export function Status({ traits, prompt, panel, cell, locked }: {
+export function Status({
+  traits,
+  prompt,
+  panel,
+  cell,
+  locked,
+}: {
   traits: Traits;
   prompt: Prompt;
   panel: Panel;

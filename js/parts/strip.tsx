@@ -19,7 +19,20 @@ interface Props {
   onSelect: (position: number) => void;
 }
 
-export function Strip({ prompt, at, axis, line, scale, active, marked, found, faded, caption, onHover, onSelect }: Props) {
+export function Strip({
+  prompt,
+  at,
+  axis,
+  line,
+  scale,
+  active,
+  marked,
+  found,
+  faded,
+  caption,
+  onHover,
+  onSelect,
+}: Props) {
   const size = prompt.shape[axis === "query" ? 2 : 3];
   const centre = marked ?? active ?? size - 1;
   const first = Math.max(0, Math.min(size - WINDOW, centre - WINDOW / 2));
@@ -59,7 +72,13 @@ export function Strip({ prompt, at, axis, line, scale, active, marked, found, fa
 }
 
 /** The strongest weights of a line, as buttons: all there is to see of a long one, and a list for a screen reader. */
-export function Strongest({ prompt, at, axis, line, onSelect }: {
+export function Strongest({
+  prompt,
+  at,
+  axis,
+  line,
+  onSelect,
+}: {
   prompt: Prompt;
   at: number;
   axis: "query" | "key";
@@ -81,7 +100,17 @@ export function Strongest({ prompt, at, axis, line, onSelect }: {
 }
 
 /** One token in running text: its text and position. */
-export function One({ prompt, at, axis, position }: { prompt: Prompt; at: number; axis: "query" | "key"; position: number }) {
+export function One({
+  prompt,
+  at,
+  axis,
+  position,
+}: {
+  prompt: Prompt;
+  at: number;
+  axis: "query" | "key";
+  position: number;
+}) {
   const token = useTokens(prompt, at, axis, position, position + 1).at(position);
   return (
     <>

@@ -10,7 +10,7 @@ import { clippedShare, largest } from "../parts/range.ts";
 import { Status } from "../parts/status.tsx";
 import { One, Strip, Strongest } from "../parts/strip.tsx";
 import { Choice, Select, Toggle } from "../parts/controls.tsx";
-import { useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
+import { px, useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
 
 type Hover = { query?: number; key?: number } | null;
 
@@ -41,7 +41,7 @@ function Attention() {
     kind: traits.scale,
     low: low ?? 0,
     high: chosen ?? high,
-    floor: atlas ? atlas.high * 2 ** -atlas.octaves : 1e-4,
+    floor: 1 / (16 * nKeys), // a sixteenth of uniform attention
     signed,
     dark,
   });
@@ -50,7 +50,10 @@ function Attention() {
   const shared = useMemo(() => scaleUpTo(atlas?.high ?? 1), [traits.scale, low, chosen, atlas, signed, dark]);
   const clipped = useMemo(() => clippedShare(atlas, panel, prompt.causal, scale), [atlas, layer, head, scale]);
 
-  const cell: Partial<Cell> = { ...given(hover?.query ?? traits.query, "query"), ...given(hover?.key ?? traits.key, "key") };
+  const cell: Partial<Cell> = {
+    ...given(hover?.query ?? traits.query, "query"),
+    ...given(hover?.key ?? traits.key, "key"),
+  };
   if (hover?.query !== undefined && hover.key === undefined) delete cell.key;
   if (hover?.key !== undefined && hover.query === undefined) delete cell.query;
   const active = (direction === "query" ? cell.query : cell.key) ?? (direction === "query" ? queries : nKeys) - 1;
@@ -59,7 +62,14 @@ function Attention() {
   const select = ({ query = traits.query, key = traits.key }: { query?: number | null; key?: number | null }) =>
     query === traits.query && key === traits.key ? set({ query: null, key: null }) : set({ query, key });
   const choosePrompt = (next: number) => {
-    set({ prompt: next, query: null, key: null, viewport: [], region: [], ...(traits.sort_by === "region" && { sort_by: "" }) });
+    set({
+      prompt: next,
+      query: null,
+      key: null,
+      viewport: [],
+      region: [],
+      ...(traits.sort_by === "region" && { sort_by: "" }),
+    });
     setHover(null);
   };
 
@@ -74,29 +84,88 @@ function Attention() {
   const label = traits.labels.find(([l, h]) => aggregate === "none" && l === layer && h === traits.head)?.[2];
   const pooled = Math.max(queries, nKeys) > 64;
 
+  const tokens = (
+    <>
+      <div class="iw-row">
+        <strong>Tokens</strong>
+        <Choice
+          label="shaded by attention"
+          value={direction}
+          options={["query", "key"]}
+          names={["from a query", "to a key"]}
+          onChange={(next) => set({ direction: next })}
+        />
+        <label>
+          search{" "}
+          <input
+            type="search"
+            value={traits.search}
+            placeholder="token"
+            onInput={(event) => set({ search: event.currentTarget.value })}
+          />
+        </label>
+        {traits.search && (
+          <span>
+            {found.places.length.toLocaleString()} found
+            {found.places.length > 0 && (
+              <button type="button" onClick={() => set({ [direction]: found.next(active) })}>
+                next
+              </button>
+            )}
+          </span>
+        )}
+      </div>
+      {panels.map((each) => (
+        <Line
+          key={each.prompt}
+          {...{ traits, panel: each, scale, active, fallback, cell, faded, found: found.set }}
+          onHover={setHover}
+          onSelect={select}
+        />
+      ))}
+    </>
+  );
+
   return (
     <section class={narrow ? "iw-attention iw-narrow" : "iw-attention"} aria-label={traits.title}>
       <header class="iw-row">
         <strong class="iw-title">{traits.title}</strong>
         {prompts.length > 1 && (
           <>
-            <Select label="prompt" value={traits.prompt} options={prompts.map(({ name }, i) => [i, name])} onChange={choosePrompt} />
+            <Select
+              label="prompt"
+              value={traits.prompt}
+              options={prompts.map(({ name }, i) => [i, name])}
+              onChange={choosePrompt}
+            />
             <Select
               label="beside"
               value={traits.compare ?? -1}
-              options={[[-1, "nothing"], ...prompts.map(({ name }, i) => [i, name] as [number, string]).filter(([i]) => i !== traits.prompt)]}
+              options={[
+                [-1, "nothing"],
+                ...prompts.map(({ name }, i) => [i, name] as [number, string]).filter(([i]) => i !== traits.prompt),
+              ]}
               onChange={(other) => set({ compare: other < 0 ? null : other, ...(other < 0 && { difference: false }) })}
             />
-            {traits.compare !== null && <Toggle label="difference" value={traits.difference} onChange={(difference) => set({ difference, colour_range: [] })} />}
+            {traits.compare !== null && (
+              <Toggle
+                label="difference"
+                value={traits.difference}
+                onChange={(difference) => set({ difference, colour_range: [] })}
+              />
+            )}
           </>
         )}
         <span class="iw-about">
-          {prompt.shape[0]} layers × {prompt.shape[1]} heads, {queries === nKeys ? `${queries.toLocaleString()} tokens` : `${queries.toLocaleString()} queries, ${nKeys.toLocaleString()} keys`}. Each row is a query token; its weights over the
-          key tokens sum to 1.
+          {prompt.shape[0]} layers × {prompt.shape[1]} heads,{" "}
+          {queries === nKeys
+            ? `${queries.toLocaleString()} tokens`
+            : `${queries.toLocaleString()} queries, ${nKeys.toLocaleString()} keys`}
+          . Each row is a query token; its weights over the key tokens sum to 1.
         </span>
       </header>
       <div class="iw-columns">
-        <div style={{ width: left }}>
+        <div style={px({ width: left })}>
           <Heads
             prompt={prompt}
             at={panel.prompt}
@@ -113,6 +182,7 @@ function Attention() {
             onSelect={(l, h) => set({ layer: l, head: h, aggregate: "none" })}
             onSort={(name) => set({ sort_by: name })}
           />
+          {!narrow && tokens}
         </div>
         <div class="iw-large">
           <div class="iw-row">
@@ -120,7 +190,18 @@ function Attention() {
               {shown[0]!.toUpperCase() + shown.slice(1)}
               {label && <em> {label}</em>}
             </strong>
-            <Select label="show" value={aggregate} options={[["none", "this head"], ["mean", "mean over heads"], ["max", "max over heads"], ["rollout", "rollout over layers"]]} onChange={(next) => set({ aggregate: next })} /> {/* prettier-ignore */}
+            <Select
+              label="show"
+              value={aggregate}
+              options={[
+                ["none", "this head"],
+                ["mean", "mean over heads"],
+                ["max", "max over heads"],
+                ["rollout", "rollout over layers"],
+              ]}
+              onChange={(next) => set({ aggregate: next })}
+            />{" "}
+            {/* prettier-ignore */}
             <Choice label="as" value={traits.reading} options={["matrix", "arcs"]} onChange={(reading) => set({ reading })} />
           </div>
           <div class="iw-panels">
@@ -128,7 +209,15 @@ function Attention() {
               const own = prompts[each.prompt]!;
               const name = minus >= 0 ? `${own.name} − ${prompts[minus]!.name}` : own.name;
               const over = (at: Cell | null) => setHover(at);
-              const drawing = { prompt: own, panel: each, scale, viewport: fit(viewport, own.shape[2], own.shape[3]), cell, onHover: over, onSelect: select };
+              const drawing = {
+                prompt: own,
+                panel: each,
+                scale,
+                viewport: fit(viewport, own.shape[2], own.shape[3]),
+                cell,
+                onHover: over,
+                onSelect: select,
+              };
               return (
                 <figure key={each.prompt}>
                   {prompts.length > 1 && <figcaption>{name}</figcaption>}
@@ -153,48 +242,92 @@ function Attention() {
           </div>
           <Status traits={traits} prompt={prompt} panel={panel} cell={cell} locked={!hover} />
           <div class="iw-row">
-            <Legend scale={scale} automatic={chosen === undefined} clipped={clipped} onRange={(range) => set({ colour_range: range })} />
+            <Legend
+              scale={scale}
+              automatic={chosen === undefined}
+              clipped={clipped}
+              onRange={(range) => set({ colour_range: range })}
+            />
           </div>
           <div class="iw-row">
-            <Choice label="colour" value={traits.scale} options={["linear", "sqrt", "log"]} onChange={(kind) => set({ scale: kind })} />
-            {pooled && <Choice label="a pixel shows the" value={pooling} options={["max", "mean"]} onChange={(next) => set({ pooling: next })} />}
-            <Toggle label="fade special" title="Fade special tokens and the first position, which often take attention that goes nowhere; colours ignore the first" value={traits.dim_special} onChange={(dim_special) => set({ dim_special })} />
+            <Choice
+              label="colour"
+              value={traits.scale}
+              options={["linear", "sqrt", "log"]}
+              onChange={(kind) => set({ scale: kind })}
+            />
+            {pooled && (
+              <Choice
+                label="a pixel shows the"
+                value={pooling}
+                options={["max", "mean"]}
+                onChange={(next) => set({ pooling: next })}
+              />
+            )}
+            <Toggle
+              label="fade special"
+              title="Fade special tokens and the first position, which often take attention that goes nowhere; colours ignore the first"
+              value={traits.dim_special}
+              onChange={(dim_special) => set({ dim_special })}
+            />
             {traits.reading === "matrix" && (
               <>
                 <span class="iw-group" role="group" aria-label="zoom">
-                  <button type="button" title="Zoom out (−)" onClick={() => setViewport(zoomed(viewport, queries, nKeys, 2))}>−</button>
-                  <button type="button" title="Zoom in (+, double click, Ctrl + wheel); drag to move" onClick={() => setViewport(zoomed(viewport, queries, nKeys, 0.5, centre(cell)))}>+</button>
-                  <button type="button" title="Everything (0)" onClick={() => setViewport([0, queries, 0, nKeys])}>all</button>
+                  <button
+                    type="button"
+                    title="Zoom out (−)"
+                    onClick={() => setViewport(zoomed(viewport, queries, nKeys, 2))}
+                  >
+                    −
+                  </button>
+                  <button
+                    type="button"
+                    title="Zoom in (+, double click, Ctrl + wheel); drag to move"
+                    onClick={() => setViewport(zoomed(viewport, queries, nKeys, 0.5, centre(cell)))}
+                  >
+                    +
+                  </button>
+                  <button type="button" title="Everything (0)" onClick={() => setViewport([0, queries, 0, nKeys])}>
+                    all
+                  </button>
                 </span>
-                <Toggle label="paint a region" title="Drag over the matrix (or hold Shift): heads are ranked by the attention they spend there" value={painting} onChange={setPainting} />
-                {traits.region.length > 0 && <button type="button" onClick={() => set({ region: [], ...(traits.sort_by === "region" && { sort_by: "" }) })}>clear region</button>}
+                <Toggle
+                  label="paint a region"
+                  title="Drag over the matrix (or hold Shift): heads are ranked by the attention they spend there"
+                  value={painting}
+                  onChange={setPainting}
+                />
+                {traits.region.length > 0 && (
+                  <button
+                    type="button"
+                    onClick={() => set({ region: [], ...(traits.sort_by === "region" && { sort_by: "" }) })}
+                  >
+                    clear region
+                  </button>
+                )}
               </>
             )}
           </div>
         </div>
       </div>
-      <div class="iw-row">
-        <strong>Tokens</strong>
-        <Choice label="shaded by attention" value={direction} options={["query", "key"]} names={["from a query", "to a key"]} onChange={(next) => set({ direction: next })} />
-        <label>
-          search <input type="search" value={traits.search} placeholder="token" onInput={(event) => set({ search: event.currentTarget.value })} />
-        </label>
-        {traits.search && (
-          <span>
-            {found.places.length.toLocaleString()} found
-            {found.places.length > 0 && <button type="button" onClick={() => set({ [direction]: found.next(active) })}>next</button>}
-          </span>
-        )}
-      </div>
-      {panels.map((each) => (
-        <Line key={each.prompt} {...{ traits, panel: each, scale, active, fallback, cell, faded, found: found.set }} onHover={setHover} onSelect={select} />
-      ))}
+      {narrow && tokens}
     </section>
   );
 }
 
 /** The strip of one panel, with the weights of its active query or key. */
-function Line({ traits, panel, scale, active, fallback, cell, faded, found, onHover, onSelect }: {
+function Line({
+  traits,
+  panel,
+  scale,
+  active,
+  fallback,
+  cell,
+  faded,
+  found,
+  onHover,
+  onSelect,
+}: {
   traits: Traits;
   panel: Panel;
   scale: Scale;
@@ -266,6 +399,7 @@ function useSearch({ search, direction }: Traits, prompt: Traits["prompts"][numb
 
 const given = <K extends string>(value: number | null | undefined, name: K) =>
   (value === null || value === undefined ? {} : { [name]: value }) as { [key in K]?: number };
-const centre = ({ query, key }: Partial<Cell>) => (query === undefined || key === undefined ? undefined : { query, key });
+const centre = ({ query, key }: Partial<Cell>) =>
+  query === undefined || key === undefined ? undefined : { query, key };
 
 export default view(Attention);
