@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -18,7 +19,6 @@ class Anatomy:
 
     base: nn.Module  # the model without its head: token ids in, residual stream out
     blocks: tuple[nn.Module, ...]
-    block_path: str  # "transformer.h", for messages
     embed: nn.Embedding
     has_head: bool  # whether there are logits
     context: int | None  # how many positions the model has embeddings for; None if positions are computed
@@ -29,28 +29,25 @@ class Anatomy:
         name = type(module).__name__
         config = module.config.get_text_config(decoder=True)
         if module.config.is_encoder_decoder:
-            raise InputError(f"{name} has an encoder and a decoder; models of one stack of blocks are supported so far.")
+            raise InputError(f"{name} has an encoder and a decoder; only models of one stack are supported so far.")
         embed = module.get_input_embeddings()
         if not isinstance(embed, nn.Embedding):
             raise InputError(f"{name} has no token embedding, so it cannot be given a prompt of tokens.")
         depth = getattr(config, "num_hidden_layers", None)
-        stacks = {
-            path: tuple(part)
-            for path, part in module.named_modules()
-            if isinstance(part, nn.ModuleList) and len(part) == depth and all(len(list(block.parameters())) for block in part)
-        }
-        if not stacks:
-            raise InputError(f"{name} keeps its {depth} blocks in no list of that length, so they cannot be told apart.")
-        path, blocks = next(iter(stacks.items()))  # the outermost comes first
-        base = module.base_model
+        lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
+        if not lists:
+            raise InputError(f"{name} has no list of its {depth} blocks, so they cannot be told apart.")
         return cls(
-            base=base,
-            blocks=blocks,
-            block_path=path,
+            base=module.base_model,
+            blocks=tuple(lists[0]),  # the outermost comes first
             embed=embed,
-            has_head=module.get_output_embeddings() is not None,
+            has_head=_has_head(module),
             context=_context(module, embed, getattr(config, "max_position_embeddings", None)),
         )
+
+
+def _has_head(module: Any) -> bool:
+    return module.get_output_embeddings() is not None
 
 
 def _context(module: nn.Module, embed: nn.Embedding, positions: int | None) -> int | None:

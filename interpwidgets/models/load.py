@@ -10,8 +10,7 @@ from typing import Any
 import torch
 import transformers
 from huggingface_hub import HfApi, constants
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
 from interpwidgets.errors import InputError, UnknownModelError
@@ -20,6 +19,8 @@ from interpwidgets.models.model import Model, as_model
 __all__ = ["load"]
 
 SYSTEMS = Path(__file__).parent / "systems"  # one folder for each model that is shipped
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
+_STATES = "checkpoints/step-[0-9]*/model.safetensors"
 _PATIENCE = 5.0  # seconds for the hub to say whether it has a model of that name
 
 
@@ -35,7 +36,7 @@ def load(name: str | Path | Model | nn.Module | tuple[nn.Module, Any], *, checkp
     """
     if not isinstance(name, (str, Path)):
         if checkpoint is not None:
-            raise InputError("checkpoint= chooses among the stored states of a named model; this one is already loaded.")
+            raise InputError("checkpoint= picks a stored state of a model given by name; this one is loaded.")
         return as_model(name)
     if str(name) in shipped():
         return _from_folder(SYSTEMS / str(name), str(name), checkpoint)
@@ -51,7 +52,7 @@ def shipped() -> list[str]:
 
 def checkpoints(folder: Path) -> dict[int, Path]:
     """The stored training states of a model folder, by step."""
-    found = {int(path.name.removeprefix("step-")): path for path in folder.glob("checkpoints/step-[0-9]*") if path.is_dir()}
+    found = {int(path.parent.name[len("step-") :]): path.parent for path in folder.glob(_STATES)}
     return dict(sorted(found.items()))
 
 
@@ -77,10 +78,8 @@ def _checkpoint(folder: Path, name: str, checkpoint: int | str) -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> Model:
-    try:
-        validate_repo_id(name)
-    except HFValidationError:
-        raise _unknown(name, "it is no folder, and cannot be a Hugging Face id either") from None
+    if not _HUB_ID.fullmatch(name):
+        raise _unknown(name, "it is no folder, and cannot be a Hugging Face id either")
     try:
         return _from_pretrained(name, revision, local_files_only=True)
     except OSError:  # not here, or not all of it
@@ -92,9 +91,11 @@ def _from_hub(name: str, revision: str | None) -> Model:
         HfApi().model_info(name, revision=revision, timeout=_PATIENCE)
     except HfHubHTTPError as error:
         at = "" if revision is None else f" at revision {revision!r}"
-        raise _unknown(name, f"it is no folder, and the Hugging Face hub does not give it out{at} ({_first_line(error)})") from error
-    except Exception as error:  # what a failed connection raises depends on the version of the hub's client
-        raise _unknown(name, f"it is no folder, and the Hugging Face hub cannot be reached ({type(error).__name__})") from error
+        why = f"it is no folder, and the Hugging Face hub does not give it out{at} ({_first_line(error)})"
+        raise _unknown(name, why) from error
+    except Exception as error:  # what a failed connection raises depends on the hub client's version
+        why = f"it is no folder, and the Hugging Face hub cannot be reached ({type(error).__name__})"
+        raise _unknown(name, why) from error
     return _from_pretrained(name, revision, local_files_only=False)
 
 

@@ -8,13 +8,18 @@ the real tokens, and keeps the tensor only where neither description fits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from interpwidgets.errors import InputError
 
-__all__ = ["Mask"]
+__all__ = ["Mask", "Rows"]
+
+Rows = NDArray[np.int64]  # positions of queries
 
 _ROWS = 1024  # a mask is read in strips, so that describing it takes no second array of its size
 _LARGEST = 1 << 30  # bytes of a mask that no description fits
@@ -35,7 +40,7 @@ class Mask:
         """
         if mask.ndim != 4 or mask.shape[1] not in (1, heads) or mask.shape[0] not in (1, len(lengths)):
             shape = tuple(mask.shape)
-            raise InputError(f"The model masks attention with a tensor of shape {shape}; expected [batch, 1, query, key].")
+            raise InputError(f"The model masks attention with shape {shape}; expected [batch, 1 or head, query, key].")
         strips = [
             _compare(_allowed(mask[row % mask.shape[0], :, start : min(start + _ROWS, length), :length]), start)
             for row, length in enumerate(lengths)
@@ -51,17 +56,32 @@ class Mask:
             )
         return cls(causal=all_within, allowed=_allowed(mask).clone())
 
-    def forbid(self, scores: Tensor, prompt: int, head: int, queries: Tensor, start: int) -> None:
-        """Set the scores [query, key] that this mask rules out to minus infinity; the keys are those from `start` on."""
+    def forbid(self, scores: Tensor, prompt: int, head: int, rows: Rows, run: bool, start: int) -> None:
+        """Set those of the scores [query, key] that are ruled out to minus infinity.
+
+        Keys count from `start`; `run` says that the rows follow one another.
+        """
         stop = start + scores.shape[1]
-        if self.causal and scores.shape[1]:
-            # Keys up to the first query are allowed in every row, so that only the columns after it need a look.
-            first = min(max(int(queries.min()) + 1 - start, 0), scores.shape[1])
-            keys = torch.arange(start + first, stop, device=scores.device)
-            scores[:, first:].masked_fill_(keys > queries[:, None], -torch.inf)
+        if self.causal and run:
+            first, last = int(rows[0]), min(int(rows[-1]) + 1, stop)  # keys before and after: all seen, none seen
+            if (begin := max(first, start)) < last:
+                triangle = _future(len(rows), scores.device)[:, begin - first : last - first]
+                scores[:, begin - start : last - start].add_(triangle)
+            if (begin := max(last, start)) < stop:
+                scores[:, begin - start :] = -torch.inf
+        elif self.causal:
+            begin = min(max(int(rows.min()) + 1, start), stop)
+            later = torch.arange(begin, stop, device=scores.device) > torch.from_numpy(rows).to(scores.device)[:, None]
+            scores[:, begin - start :].masked_fill_(later, -torch.inf)
         if self.allowed is not None:
-            sheet = self.allowed[prompt % self.allowed.shape[0], head % self.allowed.shape[1]]
-            scores.masked_fill_(~sheet[queries, start:stop], -torch.inf)
+            sheet = self.allowed[prompt % self.allowed.shape[0], head % self.allowed.shape[1]]  # [query, key]
+            scores.masked_fill_(~sheet[torch.from_numpy(rows).to(sheet.device), start:stop], -torch.inf)
+
+
+@lru_cache(maxsize=4)
+def _future(size: int, device: torch.device) -> Tensor:
+    """What to add to the scores of consecutive rows against their own positions: [size, size]."""
+    return torch.full((size, size), -torch.inf, device=device).triu_(1)
 
 
 def _allowed(mask: Tensor) -> Tensor:
@@ -70,7 +90,7 @@ def _allowed(mask: Tensor) -> Tensor:
         return mask
     lowest = torch.finfo(mask.dtype).min
     if not bool(((mask == 0) | (mask <= lowest / 2)).all()):
-        raise InputError("The model adds a bias to its attention scores (ALiBi or relative positions); not supported yet.")
+        raise InputError("The model adds a bias to its scores (ALiBi, relative positions); not supported yet.")
     return mask == 0
 
 

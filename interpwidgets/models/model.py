@@ -50,6 +50,7 @@ class Model:
 
     @property
     def n_layers(self) -> int:
+        """How many blocks there are."""
         return len(self.anatomy.blocks)
 
     @property
@@ -59,6 +60,7 @@ class Model:
 
     @property
     def d_model(self) -> int:
+        """The width of the residual stream."""
         return int(self.config.hidden_size)
 
     @property

@@ -49,9 +49,9 @@ def record(
     if "q" in wanted and not tape.attention:
         kind = type(model.module).__name__
         raise NoAttentionError(
-            f"{kind} has no attention weights that can be read: either it has none (state-space models), or it computes "
-            "them in code of its own, which is not supported yet. Its residual stream can be recorded: "
-            "sites=['resid_pre', 'resid_post']."
+            f"{kind} has no attention weights that can be read: either it has none (state-space models), or code of "
+            "its own for them, which is not supported yet. Its residual stream can be recorded: sites=['resid_pre', "
+            "'resid_post']."
         )
     return Recording(model.name, batch.tokens, residual=tape.residual, attention=tape.attention, logits=logits)
 
@@ -72,7 +72,7 @@ def _sites(model: Model, sites: Sequence[str]) -> frozenset[str]:
         raise InputError(f"There is no site {unknown[0]!r}. There are: {', '.join(SITES)}.")
     if "logits" in sites and not model.anatomy.has_head:
         kind = type(model.module).__name__
-        raise InputError(f"{kind} has no unembedding, so there are no logits. Load the model with its language-model head.")
+        raise InputError(f"{kind} has no unembedding, so no logits. Load the model with its language-model head.")
     return frozenset(sites) | (frozenset({"q", "k"}) if _FROM_QK & set(sites) else frozenset())
 
 
@@ -84,14 +84,14 @@ def _layer(layer: int, depth: range) -> int:
 
 
 def _check_numbers(model: Model, batch: Batch, outputs: list[Tensor | None]) -> None:
-    """NaN anywhere reaches the end of the model, so only the end is looked at; if it is bad, the start is searched for."""
+    """Refuse NaN. From anywhere it reaches the end, so only the end is looked at; if that is bad, the start is found."""
     real = batch.inputs.get("attention_mask")
     for output in outputs:
         if output is None or bool(torch.isfinite(output if real is None else output[real.bool()]).all()):
             continue
         bad = [name for name, weight in model.module.named_parameters() if not bool(torch.isfinite(weight).all())]
         if bad:
-            raise InputError(f"{model.name} has NaN or infinite numbers in its weight {bad[0]!r}; its outputs mean nothing.")
+            raise InputError(f"{model.name} has NaN or infinite numbers in its weight {bad[0]!r}.")
         raise InputError(f"{model.name} computes NaN or infinite numbers{_first_bad(model, batch)}.")
 
 

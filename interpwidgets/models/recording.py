@@ -201,18 +201,19 @@ class Recording:
 
 def _four(name: str, given: Any) -> Tensor:
     """A 4-D floating-point tensor that shares memory with what was given, where that can be."""
-    if not isinstance(given, Tensor):
+    if isinstance(given, Tensor):
+        tensor = given.detach()
+    else:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*not writable", category=UserWarning)  # it is only read
-            given = torch.from_numpy(np.asarray(given))
-    if given.ndim != 4 or not given.is_floating_point() or 0 in given.shape:
-        shape, kind = tuple(given.shape), str(given.dtype).removeprefix("torch.")
-        raise InputError(f"{name} is [layer, pos, head, d_head] of floating-point numbers; got shape {shape} of {kind}.")
-    given = given.detach()
+            tensor = torch.from_numpy(np.asarray(given))
+    if tensor.ndim != 4 or not tensor.is_floating_point() or 0 in tensor.shape:
+        shape, kind = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
+        raise InputError(f"{name} is [layer, pos, head, d_head] of floating-point numbers; got {shape} of {kind}.")
     # A sum is NaN or infinite if any of its terms is, and takes no second array to find out.
-    if bad := [layer for layer in range(len(given)) if not bool(given[layer].sum(dtype=torch.float64).isfinite())]:
+    if bad := [layer for layer, part in enumerate(tensor) if not bool(part.sum(dtype=torch.float64).isfinite())]:
         raise InputError(f"{name} holds NaN or infinite numbers in layer {bad[0]}.")
-    return given
+    return tensor
 
 
 def _ranges(numbers: Sequence[int]) -> str:

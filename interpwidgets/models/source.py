@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
-from interpwidgets.models.pattern import LayerAttention, Rows
+from interpwidgets.models.mask import Rows
+from interpwidgets.models.pattern import LayerAttention
 from interpwidgets.tokens import Tokens
 
 __all__ = ["RecordedAttention"]
@@ -32,10 +33,12 @@ class RecordedAttention:
 
     @property
     def query_tokens(self) -> Tokens:
+        """The tokens that attend."""
         return self.tokens
 
     @property
     def key_tokens(self) -> Tokens:
+        """The tokens attended to: the same."""
         return self.tokens
 
     @property

@@ -16,8 +16,8 @@ from threading import RLock
 from typing import Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -30,6 +30,7 @@ from interpwidgets.models.pattern import LayerAttention
 __all__ = ["Tape", "recording_on"]
 
 _NAME = "interpwidgets"  # of our attention function in transformers' register
+_SETTING = "_attn_implementation_internal"  # of a config; its public face also writes to configs below it
 _REFUSED = ("softcap", "s_aux", "position_bias")  # what sdpa does not compute, or we do not yet compute again
 
 _current: ContextVar[Tape | None] = ContextVar("interpwidgets_tape", default=None)
@@ -50,17 +51,19 @@ class Tape:
     _masks: list[tuple[Tensor, Mask]] = field(default_factory=list)
 
     def enter_block(self, layer: int, hidden: Tensor) -> None:
+        """Note that a block has begun, with this residual stream [batch, pos, d_model]."""
         self._layer = layer
         if "resid_pre" in self.sites and layer in self.layers:
             self.residual["resid_pre", layer] = hidden
 
     def leave_block(self, layer: int, hidden: Tensor) -> None:
+        """Note that a block has ended, with this residual stream [batch, pos, d_model]."""
         self._layer = None
         self.last = hidden
         if "resid_post" in self.sites and layer in self.layers:
             self.residual["resid_post", layer] = hidden
 
-    def attend(self, module: nn.Module, q: Tensor, k: Tensor, mask: Tensor | None, scaling: float | None, causal: bool) -> None:
+    def attend(self, q: Tensor, k: Tensor, mask: Tensor | None, scaling: float | None, causal: bool) -> None:
         """Keep one layer's q [batch, head, query, d_head] and k [batch, kv_head, key, d_head]."""
         layer = self._layer
         if layer is None or layer not in self.layers or "q" not in self.sites:
@@ -113,7 +116,7 @@ def _attention(
                 raise NoAttentionError(f"{type(module).__name__} uses `{name}` in its attention; not supported yet.")
         causal = kwargs.get("is_causal")
         causal = bool(getattr(module, "is_causal", True) if causal is None else causal)
-        tape.attend(module, query, key, attention_mask, kwargs.get("scaling"), causal)
+        tape.attend(query, key, attention_mask, kwargs.get("scaling"), causal)
     output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
     return output
 
@@ -134,8 +137,8 @@ def recording_on(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[No
                 undo.callback(setattr, part, "training", True)
                 part.training = False
         for config in _configs(module):
-            undo.callback(setattr, config, "_attn_implementation_internal", config._attn_implementation_internal)
-            config._attn_implementation_internal = _NAME
+            undo.callback(setattr, config, _SETTING, getattr(config, _SETTING))
+            setattr(config, _SETTING, _NAME)
         for layer, block in enumerate(anatomy.blocks):
             for handle in _hang(block, layer, tape):
                 undo.callback(handle.remove)
@@ -145,10 +148,10 @@ def recording_on(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[No
 def _configs(module: nn.Module) -> list[Any]:
     """Every config that decides on an attention function somewhere in the model, once."""
     configs = {id(part.config): part.config for part in module.modules() if hasattr(part, "config")}
-    return [config for config in configs.values() if hasattr(config, "_attn_implementation_internal")]
+    return [config for config in configs.values() if hasattr(config, _SETTING)]
 
 
-def _hang(block: nn.Module, layer: int, tape: Tape) -> list[torch.utils.hooks.RemovableHandle]:
+def _hang(block: nn.Module, layer: int, tape: Tape) -> list[RemovableHandle]:
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if _current.get() is tape:
             tape.enter_block(layer, args[0] if args else kwargs["hidden_states"])

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from interpwidgets.tokens import Tokens
 
@@ -22,7 +23,7 @@ Text = str | bytes
 _SPACE = "▁"  # SentencePiece's, U+2581
 
 
-def token_texts(tokenizer: Any, ids: Sequence[int]) -> Tokens:
+def token_texts(tokenizer: Any, ids: Sequence[int] | NDArray[np.int64]) -> Tokens:
     """The tokens with these ids. Without a tokenizer they are called by their numbers."""
     ids = [int(token) for token in ids]
     array = np.array(ids, dtype=np.int64)  # [position]
@@ -40,9 +41,9 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> Tokens:
 
 def _reader(tokenizer: Any) -> Callable[[int], Text]:
     """The function from an id to its text, for this kind of tokenizer."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if hasattr(backend, "decoder"):
-        steps = [] if backend.decoder is None else _flatten(json.loads(backend.decoder.__getstate__()))
+    if hasattr(tokenizer, "backend_tokenizer"):
+        decoder = tokenizer.backend_tokenizer.decoder
+        steps = [] if decoder is None else _flatten(json.loads(decoder.__getstate__()))
     elif hasattr(tokenizer, "sp_model"):
         steps = [{"type": "Metaspace", "replacement": _SPACE}, {"type": "ByteFallback"}]
     else:

@@ -37,6 +37,7 @@ class Batch:
 
     @property
     def lengths(self) -> list[int]:
+        """How many tokens each prompt has."""
         return [len(tokens) for tokens in self.tokens]
 
 
@@ -70,7 +71,7 @@ def _columns(model: Model, prompts: Prompts) -> dict[str, list[Ids]]:
     if all(isinstance(prompt, str) for prompt in prompts):
         return {"input_ids": [_encode(model, number, str(text)) for number, text in enumerate(prompts)]}
     if all(isinstance(token, (int, np.integer)) for token in prompts):
-        prompts = [prompts]  # type: ignore[list-item]
+        return {"input_ids": [_row(prompts, "prompt 0")]}
     return {"input_ids": [_row(ids, f"prompt {number}") for number, ids in enumerate(prompts)]}
 
 
