@@ -80,7 +80,9 @@ export class Tiles {
     else this.wants.delete(owner);
     for (const key of keys) {
       const found = this.cache.get(key);
-      if (found) (this.cache.delete(key), this.cache.set(key, found)); // last used
+      if (!found) continue;
+      this.cache.delete(key); // and last again: the cache is in the order of last use
+      this.cache.set(key, found);
     }
     queueMicrotask(() => this.ask());
   }

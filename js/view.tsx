@@ -38,6 +38,7 @@ export function useTraits<T extends object>(names: readonly (keyof T & string)[]
 
 export interface Asked {
   get(key: string): Tile | undefined;
+  error(key: string): Error | undefined;
   errors: string[];
   missing: number;
 }
@@ -53,7 +54,7 @@ export function useTiles(keys: string[]): Asked {
   useEffect(() => () => tiles.want(owner, []), [tiles]);
   const errors = keys.flatMap((key) => tiles.error(key)?.message ?? []);
   const missing = keys.filter((key) => !tiles.peek(key)).length - errors.length;
-  return { get: (key) => tiles.peek(key), errors: [...new Set(errors)], missing };
+  return { get: (key) => tiles.peek(key), error: (key) => tiles.error(key), errors: [...new Set(errors)], missing };
 }
 
 /** Whether Python has been silent for a while: the kernel is busy, or gone. */
@@ -128,16 +129,16 @@ export function view(View: ComponentType) {
 }
 
 /** Errors are shown where the reader looks: in the output, not in the console. */
-class Guard extends Component<{ children: ComponentChildren }, { error?: unknown }> {
+class Guard extends Component<{ children: ComponentChildren }, { error?: string }> {
   override componentDidCatch(error: unknown) {
-    this.setState({ error });
+    this.setState({ error: error instanceof Error ? error.message : "unknown error" });
   }
   render() {
     const { error } = this.state;
     if (error === undefined) return this.props.children;
     return (
       <pre class="iw-error" role="alert">
-        {`This view failed: ${String(error)}\nRun the cell again to reopen it.`}
+        {`This view failed: ${error}\nRun the cell again to reopen it.`}
       </pre>
     );
   }

@@ -26,7 +26,7 @@ export function Arcs({
   cell: Partial<Cell>;
   onHover: (cell: Cell | null) => void;
   onSelect: (cell: Partial<Cell>) => void;
-}) /* prettier-ignore */ {
+}) {
   const [, , queries, nKeys] = prompt.shape;
   const centre = cell.query ?? Math.floor(viewport[0]);
   const first = Math.max(0, Math.min(Math.max(queries, nKeys) - WINDOW, centre < WINDOW ? 0 : centre - WINDOW / 2));
@@ -65,7 +65,13 @@ export function Arcs({
       </span>
     ));
   return (
-    <div class="iw-arcs" style={px({ width, height })} onMouseLeave={() => onHover(null)} role="img" aria-label={`The ${edges.length} strongest weights between tokens ${first} and ${last - 1}`}>
+    <div
+      class="iw-arcs"
+      style={px({ width, height })}
+      onMouseLeave={() => onHover(null)}
+      role="img"
+      aria-label={`The ${edges.length} strongest weights between tokens ${first} and ${last - 1}`}
+    >
       {list("query", rows, left - 6, query)}
       <svg width={width} height={height} aria-hidden="true">
         {edges.map(([q, k, weight]) => {

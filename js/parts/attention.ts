@@ -1,5 +1,5 @@
 // What the attention view talks about: its traits, its panels, and the names of its tiles (as in views/attention.py).
-import type { Tile } from "../tiles.ts";
+import { bound, decode } from "../colour.ts";
 import { type Asked, useTiles } from "../view.tsx";
 
 export interface Prompt {
@@ -43,6 +43,8 @@ export interface Traits {
   score_names: string[];
   _live: boolean;
 }
+
+export const SIDE = 256; // pixels of an image tile, as in pyramid.py
 
 export type Viewport = [firstQuery: number, lastQuery: number, firstKey: number, lastKey: number];
 export type Cell = { query: number; key: number };
@@ -112,21 +114,60 @@ export function useTokens(
   return { at, asked };
 }
 
-/** The exact weights from one query, or to one key, once they are here. */
-export function useLine(prompt: Prompt, panel: Panel, axis: "query" | "key", position: number | null) {
+/** Weights from one query, or to one key, and their relative error: 0 once the exact ones are here. */
+export interface Line {
+  weights: Float32Array;
+  error: number;
+}
+
+/** A line of the large head: read off its picture at first, where that shows single weights, then exact. */
+export function useLine(
+  prompt: Prompt,
+  panel: Panel,
+  axis: "query" | "key",
+  position: number | null,
+): { line: Line | undefined; missing: boolean } {
   const [per, size] = axis === "query" ? [prompt.rows, prompt.shape[3]] : [prompt.columns, prompt.shape[2]];
   // A small head is one tile by rows; its columns are in it.
   const small = isSmall(prompt);
   const band = small || position === null ? 0 : Math.floor(position / per);
   const key = axis === "query" || small ? keys.rows(panel, band) : keys.columns(panel, band);
   const { get, errors } = useTiles(position === null ? [] : [key]);
-  const tile = position === null ? undefined : get(key);
-  return { line: tile && lineOf(tile, axis, position!, small, per, size), errors };
+  if (position === null) return { line: undefined, missing: false };
+  const tile = get(key);
+  if (!tile)
+    return { line: small ? undefined : pictured(get, panel, axis, position, size), missing: errors.length > 0 };
+  const data = tile.data as Float32Array;
+  const weights =
+    small && axis === "key"
+      ? Float32Array.from({ length: size }, (_, i) => data[i * tile.shape[1]! + position]!)
+      : data.subarray((position - band * per) * size, (position - band * per + 1) * size);
+  return { line: { weights, error: 0 }, missing: false };
 }
 
-function lineOf(tile: Tile, axis: "query" | "key", position: number, small: boolean, per: number, size: number) {
-  if (axis === "key" && small)
-    return Float32Array.from({ length: size }, (_, i) => tile.data[i * tile.shape[1]! + position]!);
-  const at = small ? position : position % per;
-  return (tile.data as Float32Array).subarray(at * size, (at + 1) * size);
+/** The line as the finest picture shows it; nothing where a square of it is not here. */
+function pictured(get: Asked["get"], panel: Panel, axis: "query" | "key", position: number, size: number) {
+  const weights = new Float32Array(size);
+  const own = Math.floor(position / SIDE);
+  let error = 0;
+  let some = false;
+  for (let other = 0; other * SIDE < size; other++) {
+    const tile = get(
+      axis === "query" ? keys.image(panel, "max", 0, own, other) : keys.image(panel, "max", 0, other, own),
+    );
+    if (!tile) {
+      weights.fill(NaN, other * SIDE, (other + 1) * SIDE);
+      continue;
+    }
+    some = true;
+    error = Math.max(error, bound(tile));
+    const [rows, columns] = tile.shape as [number, number];
+    const within = position % SIDE;
+    for (let i = 0; i < (axis === "query" ? columns : rows); i++)
+      weights[other * SIDE + i] = decode(
+        tile,
+        tile.data[axis === "query" ? within * columns + i : i * columns + within]!,
+      );
+  }
+  return some ? { weights, error } : undefined;
 }

@@ -18,12 +18,13 @@ export function Axis({
   size: number;
   at: (position: number) => Token | undefined;
   marked?: number | undefined;
-}) /* prettier-ignore */ {
+}) {
   const cell = size / (last - first);
   const named = cell >= ROOM[axis];
-  const step = named ? 1 : nice(ROOM[axis] * 4 / cell);
+  const step = named ? 1 : nice((ROOM[axis] * 4) / cell);
   const positions = [];
-  for (let i = Math.ceil(first / step - 0.5) * step; i < last; i += step) if (i >= 0 && i + 0.5 >= first) positions.push(i);
+  for (let i = Math.max(0, Math.ceil(first / step - 0.5)) * step; i < last; i += step)
+    if (i + 0.5 >= first) positions.push(i);
   const label = (i: number) => {
     const token = at(i);
     return (
@@ -38,7 +39,11 @@ export function Axis({
   };
   const showMarked = !named && marked !== undefined && marked >= first && marked < last && !positions.includes(marked);
   return (
-    <div class={`iw-axis iw-axis-${axis}`} style={px({ [axis === "query" ? "height" : "width"]: size })} aria-hidden="true">
+    <div
+      class={`iw-axis iw-axis-${axis}`}
+      style={px({ [axis === "query" ? "height" : "width"]: size })}
+      aria-hidden="true"
+    >
       <i>{axis === "query" ? "query: the token that looks ↓" : "key: the token looked at →"}</i>
       {positions.filter((i) => !showMarked || Math.abs(i - marked) * cell > ROOM[axis]).map(label)}
       {showMarked && label(marked)}

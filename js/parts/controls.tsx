@@ -10,7 +10,7 @@ export function Select<T extends string | number>({
   value: T;
   options: [value: T, name: string][];
   onChange: (value: T) => void;
-}) /* prettier-ignore */ {
+}) {
   return (
     <label>
       {label}{" "}
@@ -35,7 +35,7 @@ export function Choice<T extends string>({
   options: readonly T[];
   names?: readonly string[];
   onChange: (value: T) => void;
-}) /* prettier-ignore */ {
+}) {
   return (
     <span class="iw-group" role="group" aria-label={label}>
       <span>{label}</span>
@@ -58,7 +58,7 @@ export function Toggle({
   title?: string;
   value: boolean;
   onChange: (value: boolean) => void;
-}) /* prettier-ignore */ {
+}) {
   return (
     <label title={title}>
       <input type="checkbox" checked={value} onChange={(event) => onChange(event.currentTarget.checked)} /> {label}

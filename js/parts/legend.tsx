@@ -12,7 +12,7 @@ export function Legend({
   automatic: boolean;
   clipped: { above: number; below: number } | null;
   onRange: (range: [number, number] | []) => void;
-}) /* prettier-ignore */ {
+}) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useEffect(() => {
     const image = new ImageData(256, 1);
@@ -40,7 +40,11 @@ export function Legend({
   );
   const what = scale.signed ? "difference of weights" : "attention weight";
   return (
-    <div class="iw-legend" role="group" aria-label={`Colour: ${what}, ${scale.kind} scale from ${format(weightAt(scale, ticks[0]!))} to ${format(scale.high)}`}>
+    <div
+      class="iw-legend"
+      role="group"
+      aria-label={`Colour: ${what}, ${scale.kind} scale from ${format(weightAt(scale, ticks[0]!))} to ${format(scale.high)}`}
+    >
       <div class="iw-ramp">
         <span>{what}</span>
         <canvas ref={canvas} width={256} height={1} aria-hidden="true" />
@@ -52,7 +56,12 @@ export function Legend({
       </div>
       <div class="iw-range">
         {limit("low")} {limit("high")}{" "}
-        <button type="button" aria-pressed={automatic} onClick={() => onRange([])} title="Colours from nothing to the largest weight shown">
+        <button
+          type="button"
+          aria-pressed={automatic}
+          onClick={() => onRange([])}
+          title="Colours from nothing to the largest weight shown"
+        >
           auto
         </button>
         {clipped && (clipped.above > 0 || clipped.below > 0) && (
@@ -66,6 +75,12 @@ export function Legend({
 }
 
 const short = (value: number) => {
-  const text = Math.abs(value) >= 0.01 || value === 0 ? String(Number(value.toFixed(2))) : value.toExponential(0);
+  const size = Math.abs(value);
+  const text =
+    size >= 0.01 || !size
+      ? String(Number(value.toFixed(2)))
+      : size >= 0.0005
+        ? value.toFixed(3)
+        : value.toExponential(0);
   return text.replace("-", "−");
 };

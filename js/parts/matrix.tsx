@@ -9,13 +9,13 @@ import {
   keys,
   type Panel,
   type Prompt,
+  SIDE,
   type Token,
   useTokens,
   type Viewport,
 } from "./attention.ts";
 import { Axis } from "./axis.tsx";
 
-const SIDE = 256; // pixels of an image tile, as in pyramid.py
 const LEAST = 4; // weights across, zoomed in as far as it goes
 
 interface Props {
@@ -59,7 +59,8 @@ export function Matrix(props: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
   const [drag, setDrag] = useState<Drag | null>(null);
 
-  const squares = visible(prompt, panel, pooling, viewport, size * (devicePixelRatio || 1));
+  const { error } = useTiles([]);
+  const squares = visible(prompt, panel, pooling, viewport, size * (devicePixelRatio || 1), error);
   const wanted = squares.map(({ key }) => key);
   const { get, errors, missing } = useTiles([keys.atlas(panel.prompt, panel.minus), ...wanted]);
   const atlas = typeof panel.head === "number" ? get(keys.atlas(panel.prompt, panel.minus)) : undefined;
@@ -255,23 +256,34 @@ export function zoomed(viewport: Viewport, queries: number, nKeys: number, facto
   return [...side(top, bottom, queries, query), ...side(left, right, nKeys, key)];
 }
 
-/** The tiles that show this viewport: one of exact weights, or squares of the level that gives a pixel a pixel. */
-function visible(prompt: Prompt, panel: Panel, pooling: string, viewport: Viewport, device: number): Square[] {
+/**
+ * The tiles that show this viewport: one of exact weights, or squares of the level that gives a pixel a pixel. A copy
+ * without that level may hold a finer one.
+ */
+function visible(
+  prompt: Prompt,
+  panel: Panel,
+  pooling: string,
+  viewport: Viewport,
+  device: number,
+  failed: (key: string) => unknown,
+): Square[] {
   if (isSmall(prompt)) return [{ key: keys.rows(panel, 0), row: 0, column: 0, step: 1 }];
   const [top, bottom, left, right] = viewport;
-  const level = Math.max(0, Math.ceil(Math.log2(Math.max(bottom - top, right - left) / device)));
-  const side = SIDE * 2 ** level;
-  const squares: Square[] = [];
-  for (let row = Math.floor(top / side); row * side < bottom; row++)
-    for (let column = Math.floor(left / side); column * side < right; column++)
-      if (!(prompt.causal && column > row))
-        squares.push({
-          key: keys.image(panel, pooling, level, row, column),
-          row: row * side,
-          column: column * side,
-          step: 2 ** level,
-        });
-  return squares;
+  const best = Math.max(0, Math.ceil(Math.log2(Math.max(bottom - top, right - left) / device)));
+  const at = (level: number) => {
+    const side = SIDE * 2 ** level;
+    const squares: Square[] = [];
+    for (let row = Math.floor(top / side); row * side < bottom; row++)
+      for (let column = Math.floor(left / side); column * side < right; column++)
+        if (!(prompt.causal && column > row)) {
+          const key = keys.image(panel, pooling, level, row, column);
+          squares.push({ key, row: row * side, column: column * side, step: 2 ** level });
+        }
+    return squares;
+  };
+  const squares = at(best);
+  return best > 0 && squares.some(({ key }) => failed(key)) ? at(best - 1) : squares;
 }
 
 /** One head's thumbnail out of the atlas `[plane, layer, head, row, column]`. */

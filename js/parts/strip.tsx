@@ -1,6 +1,6 @@
 // The prompt as text, each token shaded by a weight; and the strongest few in order.
 import { css, format, type Scale } from "../colour.ts";
-import { type Prompt, type Token, useTokens } from "./attention.ts";
+import { type Line, type Prompt, type Token, useTokens } from "./attention.ts";
 
 const WINDOW = 256; // tokens drawn at once
 
@@ -8,7 +8,7 @@ interface Props {
   prompt: Prompt;
   at: number;
   axis: "query" | "key"; // whose tokens these are
-  line: Float32Array | undefined; // a weight a token
+  line: Line | undefined; // a weight a token
   scale: Scale;
   active: number | null; // the token that the weights are from, or to
   marked: number | null;
@@ -46,7 +46,7 @@ export function Strip({
         {first > 0 && <small>… {first.toLocaleString()} before </small>}
         {shown.map((i) => {
           const token = tokens.at(i);
-          const weight = line?.[i];
+          const weight = line?.weights[i];
           const classes = [
             i === active && "iw-active",
             i === marked && "iw-marked",
@@ -77,24 +77,27 @@ export function Strongest({
   at,
   axis,
   line,
+  missing,
   onSelect,
 }: {
   prompt: Prompt;
   at: number;
   axis: "query" | "key";
-  line: Float32Array | undefined;
+  line: Line | undefined;
+  missing: boolean;
   onSelect: (position: number) => void;
-}) /* prettier-ignore */ {
-  const top = strongest(line ?? new Float32Array(), 6);
+}) {
+  const top = strongest(line?.weights ?? new Float32Array(), 6);
   return (
     <div class="iw-strongest">
       strongest:{" "}
       {top.map((i) => (
         <button type="button" onClick={() => onSelect(i)}>
-          <One prompt={prompt} at={at} axis={axis} position={i} /> {format(line![i]!)}
+          <One prompt={prompt} at={at} axis={axis} position={i} /> {line!.error > 0 && "≈ "}
+          {format(line!.weights[i]!)}
         </button>
       ))}
-      {!line && "…"}
+      {!line && (missing ? "not stored in this copy" : "…")}
     </div>
   );
 }

@@ -1,18 +1,17 @@
 // Attention: all heads small, one large as a matrix or arcs, and its tokens as a strip.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { type Scale } from "../colour.ts";
+import { useMemo, useState } from "preact/hooks";
+import type { Scale } from "../colour.ts";
 import { Arcs } from "../parts/arcs.tsx";
-import { type Cell, keys, type Panel, type Token, TRAITS, type Traits, useLine, useTokens, type Viewport } from "../parts/attention.ts"; // prettier-ignore
+import { type Cell, keys, type Panel, type Token, TRAITS, type Traits } from "../parts/attention.ts";
+import { Choice, Select, Toggle } from "../parts/controls.tsx";
 import { Heads } from "../parts/heads.tsx";
 import { Legend } from "../parts/legend.tsx";
+import { type Hover, Line } from "../parts/line.tsx";
 import { Matrix, zoomed } from "../parts/matrix.tsx";
 import { clippedShare, largest } from "../parts/range.ts";
+import { fit, useSearch, useViewport } from "../parts/state.ts";
 import { Status } from "../parts/status.tsx";
-import { One, Strip, Strongest } from "../parts/strip.tsx";
-import { Choice, Select, Toggle } from "../parts/controls.tsx";
 import { px, useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
-
-type Hover = { query?: number; key?: number } | null;
 
 const fade = (token: Token | undefined, position: number) => position === 0 || !!token?.special;
 
@@ -231,7 +230,10 @@ function Attention() {
                       faded={faded}
                       label={`Attention, ${shown}${prompts.length > 1 ? `, ${name}` : ""}: rows are queries, columns keys. Arrow keys move the selection, plus and minus zoom.`}
                       onViewport={setViewport}
-                      onPaint={(region) => (setPainting(false), set({ region, sort_by: "region" }))}
+                      onPaint={(region) => {
+                        setPainting(false);
+                        set({ region, sort_by: "region" });
+                      }}
                     />
                   ) : (
                     <Arcs {...drawing} width={Math.min(size + 80, room)} />
@@ -313,88 +315,6 @@ function Attention() {
       {narrow && tokens}
     </section>
   );
-}
-
-/** The strip of one panel, with the weights of its active query or key. */
-function Line({
-  traits,
-  panel,
-  scale,
-  active,
-  fallback,
-  cell,
-  faded,
-  found,
-  onHover,
-  onSelect,
-}: {
-  traits: Traits;
-  panel: Panel;
-  scale: Scale;
-  active: number;
-  fallback: boolean;
-  cell: Partial<Cell>;
-  faded: typeof fade | null;
-  found: Set<number>;
-  onHover: (hover: Hover) => void;
-  onSelect: (cell: { query?: number; key?: number }) => void;
-}) /* prettier-ignore */ {
-  const prompt = traits.prompts[panel.prompt]!;
-  const { direction } = traits;
-  const other = direction === "query" ? "key" : "query";
-  const at = Math.min(active, prompt.shape[direction === "query" ? 2 : 3] - 1);
-  const { line } = useLine(prompt, panel, direction, at);
-  const from = <One prompt={prompt} at={panel.prompt} axis={direction} position={at} />;
-  const caption = (
-    <>
-      {traits.prompts.length > 1 && <b>{prompt.name}: </b>}
-      {direction === "query" ? <>what query {from} attends to</> : <>which queries attend to key {from}</>}
-      {fallback && " (the last; hover or click another)"}
-      <Strongest prompt={prompt} at={panel.prompt} axis={other} line={line} onSelect={(i) => onSelect({ [direction]: at, [other]: i })} />
-    </>
-  );
-  const shared = { prompt, at: panel.prompt, scale, faded };
-  if (prompt.same)
-    return (
-      <Strip {...shared} axis={other} line={line} active={at} marked={cell[other] ?? null} found={found} caption={caption} onHover={(i) => onHover(i === null ? null : { [direction]: i })} onSelect={(i) => onSelect({ [direction]: i })} /> // prettier-ignore
-    );
-  return (
-    <>
-      <Strip {...shared} axis={direction} line={undefined} active={at} marked={null} found={found} caption={direction === "query" ? "queries" : "keys"} onHover={(i) => onHover(i === null ? null : { [direction]: i })} onSelect={(i) => onSelect({ [direction]: i })} /> {/* prettier-ignore */}
-      <Strip {...shared} axis={other} line={line} active={null} marked={cell[other] ?? null} found={new Set()} caption={caption} onHover={(i) => onHover(i === null ? null : { [direction]: at, [other]: i })} onSelect={(i) => onSelect({ [direction]: at, [other]: i })} /> {/* prettier-ignore */}
-    </>
-  );
-}
-
-/** The viewport moves at once here, and reaches Python when it rests. */
-function useViewport(traits: Traits, set: (some: Partial<Traits>) => void, queries: number, nKeys: number) {
-  const [own, setOwn] = useState<Viewport | null>(null);
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => setOwn(null), [traits.viewport.join()]);
-  const move = (viewport: Viewport) => {
-    setOwn(viewport);
-    clearTimeout(timer.current);
-    const everything = viewport.join() === [0, queries, 0, nKeys].join();
-    timer.current = setTimeout(() => set({ viewport: everything ? [] : viewport }), 250);
-  };
-  const given = traits.viewport.length ? (traits.viewport as Viewport) : null;
-  return [fit(own ?? given ?? [0, queries, 0, nKeys], queries, nKeys), move] as const;
-}
-
-const fit = ([top, bottom, left, right]: Viewport, queries: number, nKeys: number): Viewport => [
-  Math.max(0, Math.min(top, queries - 1)), Math.min(bottom, queries), Math.max(0, Math.min(left, nKeys - 1)), Math.min(right, nKeys),
-]; // prettier-ignore
-
-/** Where the tokens searched for are. All tokens are asked for, once something is. */
-function useSearch({ search, direction }: Traits, prompt: Traits["prompts"][number], at: number) {
-  const size = prompt.shape[direction === "query" ? 2 : 3];
-  const tokens = useTokens(prompt, at, direction, 0, search ? size : 0);
-  return useMemo(() => {
-    const places: number[] = [];
-    const wanted = search.replaceAll(" ", "␣").toLowerCase();
-    for (let i = 0; search && i < size; i++) if (tokens.at(i)?.text.toLowerCase().includes(wanted)) places.push(i);
-    return { places, set: new Set(places), next: (from: number) => places.find((i) => i > from) ?? places[0]! };
-  }, [search, direction, at, tokens.asked.missing]);
 }
 
 const given = <K extends string>(value: number | null | undefined, name: K) =>
