@@ -22,27 +22,36 @@ __all__ = ["Tokens", "show"]
 MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
 _LITERAL = {*MARKS.values(), "⟨", "⟩", "∅"}  # shown as code points when a token really contains them
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}  # Unicode categories that leave no mark on a screen
+_COMBINING = {"Mn", "Mc", "Me"}  # these are drawn onto the character before
+# Characters of other categories that leave no mark by themselves: joiners and fillers, the blank of Braille, and
+# variation selectors, which at most change how the character before them looks.
+_FILLERS = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
+_SELECTORS = {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 
 
 def show(token: str | bytes) -> str:
     """A visible spelling of one token: `" cat"` is `␣cat`, a newline `↵`, the byte 0xE2 `⟨E2⟩`, nothing at all `∅`.
 
-    Characters without a glyph, and the marks themselves, are written as their code point (`⟨U+200B⟩`). The map
-    is injective on strings; on bytes too, since those are always in two-digit groups.
+    Characters without a glyph, accents without a letter, and the marks themselves are written as their code point
+    (`⟨U+200B⟩`). Two different tokens, strings or bytes, are never spelt alike: `⟨` and `⟩` stand for nothing else,
+    and what is between them tells bytes from code points.
     """
     if isinstance(token, bytes):
         return f"⟨{token.hex(' ').upper()}⟩"
     if token == "":
         return "∅"
-    return "".join(_show_character(character) for character in token)
+    shown = ""
+    bare = False  # whether the last character stands for itself, so that an accent may be drawn onto it
+    for character in token:
+        bare = _has_glyph(character) and (bare or unicodedata.category(character) not in _COMBINING)
+        shown += character if bare else MARKS.get(character, f"⟨U+{ord(character):04X}⟩")
+    return shown
 
 
-def _show_character(character: str) -> str:
-    if mark := MARKS.get(character):
-        return mark
-    if character in _LITERAL or unicodedata.category(character) in _HIDDEN:
-        return f"⟨U+{ord(character):04X}⟩"
-    return character
+def _has_glyph(character: str) -> bool:
+    if character in MARKS or character in _LITERAL or ord(character) in _FILLERS or ord(character) in _SELECTORS:
+        return False
+    return unicodedata.category(character) not in _HIDDEN
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,12 +80,12 @@ class Tokens(Sequence[str]):
         if isinstance(tokens, Tokens):
             return tokens
         if isinstance(tokens, (str, bytes)):
-            raise InputError("tokens must be a list of strings, one per position; got one string. Did you mean list(…)?")
+            raise InputError("tokens are a list of strings, one per position; got one string. Did you mean list(…)?")
         text = tuple(tokens)
         for position, token in enumerate(text):
             if not isinstance(token, (str, bytes)):
                 kind = type(token).__name__
-                raise InputError(f"tokens must be strings; token {position} is {token!r}, of type {kind}.")
+                raise InputError(f"tokens are strings; token {position} is {token!r}, of type {kind}.")
         return cls(text)
 
     @classmethod
@@ -94,7 +103,7 @@ class Tokens(Sequence[str]):
 
     def __getitem__(self, index: int | slice) -> str | list[str]:  # type: ignore[override]
         part = self.text[index]
-        return [show(token) for token in part] if isinstance(index, slice) else show(part)  # type: ignore[union-attr,arg-type]
+        return [show(token) for token in part] if isinstance(index, slice) else show(part)  # type: ignore[arg-type]
 
     def __iter__(self) -> Iterator[str]:
         return map(show, self.text)
