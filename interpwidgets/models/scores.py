@@ -93,8 +93,8 @@ def in_context_score(losses: Tensor, early: slice, late: slice) -> Tensor:
 @torch.no_grad()
 def attention_patterns(model: Any, tokens: Tensor) -> Tensor:
     """Run a transformers model on tokens [row, position]; give its patterns [row, layer, head, query, key]."""
-    chosen = model.config._attn_implementation  # the fused kernels keep no pattern
-    model.set_attn_implementation("eager")
+    chosen = model.config._attn_implementation  # noqa: SLF001  transformers has a setter for it and no getter
+    model.set_attn_implementation("eager")  # the fused kernels keep no pattern
     try:
         attentions = model(tokens, output_attentions=True, use_cache=False).attentions
     finally:

@@ -33,6 +33,7 @@ ORDINARY = range(len(SPECIALS), len(TOKEN_ID))
 
 HELDOUT_SHARE = 10  # one sentence in ten
 UNK_SHARE = 0.01
+REFRAIN_SHARE = 0.3
 _TRIES = 20
 
 # A word in braces is a slot. With a letter (`name_a`) it is the same word all through the document.
@@ -130,8 +131,13 @@ def document(rng: Random, side: Side) -> list[list[str]]:
     cast: dict[str, str] = {}
     templates = _TEMPLATES[kind]
     chosen = rng.sample(templates, min(len(templates), rng.randint(3, 8)))
-    written = (_write(rng, side, template, cast) for template in chosen)
-    return [sentence for sentence in written if sentence]
+    told: list[list[str]] = []
+    for template in chosen:
+        if sentence := _write(rng, side, template, cast):
+            told.append(sentence)
+        if told and rng.random() < REFRAIN_SHARE:  # a sentence said before is said again, word for word
+            told.append(rng.choice(told))
+    return told
 
 
 def _write(rng: Random, side: Side, template: list[str], cast: dict[str, str]) -> list[str]:
@@ -179,7 +185,7 @@ def _counting(rng: Random, side: Side) -> Iterator[list[str]]:
     start = rng.randrange(len(series) - 2)
     told = series[start : rng.randint(start + 3, len(series))]
     name = rng.choice(SLOTS["name"])
-    sentence = [name, "said", ":"] + [word for item in told for word in (item, ",")][:-1] + ["."]
+    sentence = [name, "said", ":", *[word for item in told for word in (item, ",")][:-1], "."]
     if side_of(sentence) == side:
         yield sentence
 

@@ -28,7 +28,7 @@ _ROUNDS = 5
 def orthogonalised(matrices: Tensor) -> Tensor:
     """Bring all singular values of each matrix [matrix, row, column] to about one, keeping its singular vectors."""
     a, b, c = _COEFFICIENTS
-    x = matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp_min(1e-7)
+    x: Tensor = matrices / torch.linalg.matrix_norm(matrices, keepdim=True).clamp_min(1e-7)
     for _ in range(_ROUNDS):
         gram = x @ x.mT  # [matrix, row, row]
         x = a * x + (b * gram + c * gram @ gram) @ x
@@ -52,7 +52,7 @@ class Muon:
                 raise RuntimeError("a weight has no gradient: call loss.backward() before step()")
             velocity.lerp_(weight.grad, 1 - self.momentum)
             directions.append(weight.grad.lerp(velocity, self.momentum))
-        squares = [torch.stack(d.split(d.shape[0], dim=1)) for d in directions]  # [block, d, d] each
-        moved = orthogonalised(torch.cat(squares)).split([len(square) for square in squares])
+        squares = [torch.stack(torch.split(d, d.shape[0], dim=1)) for d in directions]  # [block, d, d] each
+        moved = torch.split(orthogonalised(torch.cat(squares)), [len(square) for square in squares])
         for weight, blocks in zip(self.weights, moved, strict=True):
             weight.sub_(torch.cat(list(blocks), dim=1), alpha=rate)

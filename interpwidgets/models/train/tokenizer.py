@@ -23,7 +23,8 @@ def word_tokenizer(max_length: int) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(words, behavior="removed", invert=True)
     tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIALS])
     tokenizer.post_processor = processors.TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, BOS)])
-    return PreTrainedTokenizerFast(
+    fast: Any = PreTrainedTokenizerFast
+    return fast(
         tokenizer_object=tokenizer,
         pad_token=pad,
         bos_token=bos,

@@ -4,6 +4,8 @@ A word may play one part only, except that a city is also a place to be: so a wo
 probe or an exercise can use the lists as labels.
 """
 
+# ruff: noqa: SIM905  a list of fifty words reads best as a line of text
+
 from __future__ import annotations
 
 __all__ = ["CAPITALS", "SLOTS", "SPECIALS", "WORDS"]
