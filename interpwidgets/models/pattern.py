@@ -49,7 +49,7 @@ class LayerAttention:
     def known_lse(self) -> NDArray[np.float32]:
         """Log-sum-exps of the rows looked at so far, NaN elsewhere: [batch, head, query].
 
-        Threads that fill the same row at once write the same number.
+        Threads that fill the same row at once write the same number, but for rounding.
         """
         if self._lse is None:
             self._lse = np.full(self.q.shape[:3], np.nan, dtype=np.float32)
@@ -68,7 +68,8 @@ class LayerAttention:
         """The weights of these queries on the keys from `start` to `stop`: [query, key]."""
         known = self.known_lse[prompt, head]  # [query]
         last = int(queries.max(initial=-1)) if self.mask.causal else length - 1  # key that any of the queries can see
-        softmax = start == 0 and stop > last and bool(np.isnan(known[queries]).any())
+        # Whole rows never use the log-sum-exps that are known: the same question shall have the same answer to the bit.
+        softmax = start == 0 and stop > last
         lse = None if softmax else self.lse(prompt, head, length, queries)[:, None] / _LN2  # [query, 1], base 2
         with torch.inference_mode():
             pattern = torch.empty(len(queries), stop - start, device=self.q.device)
