@@ -40,7 +40,7 @@ const luts = new Map<string, Uint8ClampedArray>();
 
 /** 256 colours, four bytes each. */
 export function lut({ signed, dark }: Pick<Scale, "signed" | "dark">): Uint8ClampedArray {
-  const name = `${signed ? "diverging-" : ""}${dark ? "dark" : "light"}`;
+  const name: keyof typeof palette = `${signed ? "diverging-" : ""}${dark ? "dark" : "light"}`;
   let found = luts.get(name);
   if (!found) {
     found = new Uint8ClampedArray(1024);

@@ -114,9 +114,10 @@ class AttentionView(View, view="attention"):
             self._sources += attention_sources(each, own, key_tokens, None, check_rows)
         if names is not None and len(names) != len(self._sources):
             raise InputError(f"{len(self._sources)} prompts need {len(self._sources)} names; got {len(names)}.")
-        self._names = list(names) if names is not None else _distinct([source.name for source in self._sources])
+        self._names = list(names) if names is not None else _distinct(self._sources)
         self._scores = {name: self._score(name, values) for name, values in (scores or {}).items()}
         self._templates: dict[tuple[int, int], dict[str, Floats]] = {}
+        self._atlases: dict[tuple[int, int], Tile] = {}
         self._shown: dict[tuple[int, int, str], AttentionSource] = {}
         self.set_trait("prompts", [self._prompt_facts(i) for i in range(len(self._sources))])
         self.set_trait("labels", [[*self._head_named(head), str(text)] for head, text in (labels or {}).items()])
@@ -132,13 +133,32 @@ class AttentionView(View, view="attention"):
         """The weight selected, exact; `None` until a query and a key are."""
         if self.query is None or self.key is None:
             return None
-        source = self._source(self.prompt, self._minus, self.aggregate)
+        source = self.shown_source()
         block = source.block(self.layer, self.head, np.array([self.query]), slice(self.key, self.key + 1))
         return Edge(self.layer, self.head, self.query, self.key, float(block[0, 0]))
 
     @property
-    def _minus(self) -> int:
+    def minus(self) -> int:
+        """The prompt subtracted from the one shown, or −1."""
         return self.compare if self.difference and self.compare is not None else -1
+
+    def shown_source(self) -> AttentionSource:
+        """What the large head is a head of."""
+        return self._source(self.prompt, self.minus, self.aggregate)
+
+    def shown_name(self) -> str:
+        """What the large head is called."""
+        together = {"none": f"layer {self.layer}, head {self.head}", "rollout": f"rollout up to layer {self.layer}"}
+        return together.get(self.aggregate, f"{self.aggregate} over the heads of layer {self.layer}")
+
+    def atlas_tile(self) -> Tile:
+        """All heads of what is shown, pooled."""
+        return self._atlas(self.prompt, self.minus)
+
+    def _atlas(self, prompt: int, minus: int) -> Tile:
+        if (prompt, minus) not in self._atlases:
+            self._atlases[prompt, minus] = pyramid.atlas(self._source(prompt, minus, "none"), signed=minus >= 0)
+        return self._atlases[prompt, minus]
 
     def _source(self, prompt: int, minus: int, head: int | str) -> AttentionSource:
         how = head if isinstance(head, str) else "none"
@@ -163,7 +183,7 @@ class AttentionView(View, view="attention"):
         source = self._source(prompt, minus, key.get("head", 0))
         head = key["head"] if isinstance(key.get("head"), int) else 0
         if what == "atlas":
-            return pyramid.atlas(source, signed=minus >= 0)
+            return self._atlas(prompt, minus)
         if what == "image":
             square = {name: key[name] for name in ("level", "row", "column")}
             return pyramid.image(source, key["layer"], head, **square, mean=key["pooling"] == "mean", signed=minus >= 0)
@@ -212,15 +232,15 @@ class AttentionView(View, view="attention"):
         return max(1, BAND // keys), max(1, BAND // queries)
 
     def _first_screen(self) -> Iterator[str]:
-        shown = [self.prompt] if self.compare is None or self._minus >= 0 else [self.prompt, self.compare]
+        shown = [self.prompt] if self.compare is None or self.minus >= 0 else [self.prompt, self.compare]
         for prompt in shown:
             yield from self._token_keys(prompt, OPENING_TOKENS)
-            yield key_of(what="atlas", prompt=prompt, minus=self._minus)
-            yield from self._head_keys(prompt, self._minus, self.layer, self.head)
+            yield key_of(what="atlas", prompt=prompt, minus=self.minus)
+            yield from self._head_keys(prompt, self.minus, self.layer, self.head)
         layers, heads, queries, keys = self._sources[self.prompt].shape
         if 4 * layers * heads * queries * keys <= OPENING_HEADS:
             for layer, head in product(range(layers), range(heads)):
-                yield from self._head_keys(self.prompt, self._minus, layer, head)
+                yield from self._head_keys(self.prompt, self.minus, layer, head)
 
     def _token_keys(self, prompt: int, at_most: int) -> Iterator[str]:
         facts = self.prompts[prompt]
@@ -248,7 +268,7 @@ class AttentionView(View, view="attention"):
 
     def stored_keys(self) -> Iterator[str]:
         yield from self._first_screen()
-        prompts, minus = range(len(self._sources)), self._minus
+        prompts, minus = range(len(self._sources)), self.minus
         for prompt in prompts:
             yield from self._token_keys(prompt, 1 << 30)
             yield key_of(what="atlas", prompt=prompt, minus=-1)
@@ -279,6 +299,13 @@ class AttentionView(View, view="attention"):
         if not (isinstance(head, tuple) and len(head) == 2 and 0 <= head[0] < layers and 0 <= head[1] < heads):
             raise InputError(f"labels are {{(layer, head): text}} for {layers} layers × {heads} heads; got {head!r}.")
         return head
+
+    @traitlets.observe("prompt")
+    def _other_prompt(self, _: Any) -> None:
+        """What was selected in one prompt may not exist in the next."""
+        for name, size in zip(("layer", "head", "query", "key"), self._sources[self.prompt].shape, strict=True):
+            if (getattr(self, name) or 0) >= size:
+                setattr(self, name, 0 if name in ("layer", "head") else None)
 
     @traitlets.validate("layer", "head", "query", "key", "prompt", "compare")
     def _in_range(self, proposal: Any) -> int | None:
@@ -321,12 +348,10 @@ class AttentionView(View, view="attention"):
         return strongest_edges(self)
 
     def describe(self) -> str:
-        source = self._source(self.prompt, self._minus, self.aggregate)
+        source = self.shown_source()
         layers, heads, queries, keys = source.shape
-        which = {"none": f"layer {self.layer}, head {self.head}", "rollout": f"rollout up to layer {self.layer}"}
-        shown = which.get(self.aggregate, f"{self.aggregate} over the heads of layer {self.layer}")
         return (
-            f"Attention of {source.name}: {layers} layers × {heads} heads as thumbnails, and {shown} large. "
+            f"Attention of {source.name}: {layers} layers × {heads} heads as thumbnails, and {self.shown_name()} large. "
             f"Rows are {queries} query tokens, columns {keys} key tokens; darker is more attention."
         )
 
@@ -337,5 +362,8 @@ class AttentionView(View, view="attention"):
         return f"AttentionView({several}{layers} layers × {heads} heads, {size})"
 
 
-def _distinct(names: list[str]) -> list[str]:
-    return [f"{name} ({i})" if names.count(name) > 1 else name for i, name in enumerate(names)]
+def _distinct(sources: list[AttentionSource]) -> list[str]:
+    """A name each: the source's own, with a number and the first tokens where several share one."""
+    names = [source.name for source in sources]
+    begin = [" ".join(source.query_tokens[:5])[:28] for source in sources]
+    return [f"{i}: {begin[i]} …" if names.count(name) > 1 else name for i, name in enumerate(names)]

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PALETTE", "lut"]
+__all__ = ["PALETTE", "lut", "place"]
 
 PALETTE: dict[str, list[str]] = json.loads((Path(__file__).parent.parent / "static" / "palette.json").read_text())
 
@@ -26,3 +26,18 @@ def lut(name: str) -> NDArray[np.uint8]:
     at = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(at, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
     return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+
+
+def place(values: NDArray[np.float32], scale: str, low: float, high: float, keys: int, signed: bool) -> NDArray[np.intp]:
+    """The index into a `lut` of each weight, on a `linear`, `sqrt` or `log` scale; the page does the same."""
+    low = 0.0 if signed else low
+    magnitude = np.abs(values) if signed else values
+    if scale == "log":
+        floor = max(low, 1 / (16 * keys))  # a sixteenth of uniform attention
+        at = np.log(np.maximum(magnitude, floor) / floor) / np.log(high / floor) if high > floor else magnitude * 0
+    else:
+        at = np.clip((magnitude - low) / (high - low), 0, 1)
+        at = np.sqrt(at) if scale == "sqrt" else at
+    at = np.clip(at, 0, 1)
+    at = (1 + np.copysign(at, values)) / 2 if signed else at
+    return np.rint(255 * at).astype(np.intp)

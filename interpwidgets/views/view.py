@@ -166,7 +166,8 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]
 
     def _png(self) -> bytes:
         buffer = BytesIO()
-        self.picture().save(buffer, "png")
+        # A palette is a third of the bytes, and these pictures have few colours.
+        self.picture().quantize(256, method=2).save(buffer, "png")
         return buffer.getvalue()
 
     def still(self) -> str:
