@@ -70,7 +70,9 @@ class AttentionView(View, view="attention"):
     """
 
     title = traitlets.Unicode().tag(sync=True)
-    prompts = traitlets.List(help="each prompt's name, shape and chunk sizes", read_only=True).tag(sync=True)
+    prompts = traitlets.List(traitlets.Dict(), help="each prompt's name, shape and chunk sizes", read_only=True).tag(
+        sync=True
+    )
     prompt = traitlets.Int(0, help="the prompt shown").tag(sync=True)
     compare = traitlets.Int(None, allow_none=True, help="a second prompt, shown beside the first").tag(sync=True)
     difference = traitlets.Bool(False, help="show prompt − compare instead of both").tag(sync=True)
@@ -82,15 +84,21 @@ class AttentionView(View, view="attention"):
     direction = traitlets.Enum(("query", "key"), "query", help="the strip: from a query, or to a key").tag(sync=True)
     reading = traitlets.Enum(("matrix", "arcs"), "matrix", help="how the large head is drawn").tag(sync=True)
     scale = traitlets.Enum(("linear", "sqrt", "log"), "sqrt", help="how colour follows weight").tag(sync=True)
-    colour_range = traitlets.List(help="[low, high] of the colours; empty: from the data").tag(sync=True)
+    colour_range = traitlets.List(traitlets.Float(), help="[low, high] of the colours; empty: from the data").tag(
+        sync=True
+    )
     pooling = traitlets.Enum(("max", "mean"), "max", help="what a pixel of many weights shows").tag(sync=True)
     dim_special = traitlets.Bool(False, help="fade special tokens and the first position").tag(sync=True)
-    viewport = traitlets.List(help="[first query, last, first key, last] shown; empty: all").tag(sync=True)
+    viewport = traitlets.List(traitlets.Float(), help="[first query, last, first key, last] shown; empty: all").tag(
+        sync=True
+    )
     sort_by = traitlets.Unicode("", help="the score that heads are sorted by; empty: by layer").tag(sync=True)
-    region = traitlets.List(help="[first query, last, first key, last] painted for the head finder").tag(sync=True)
+    region = traitlets.List(
+        traitlets.Int(), help="[first query, last, first key, last] painted for the head finder"
+    ).tag(sync=True)
     search = traitlets.Unicode("", help="tokens to mark").tag(sync=True)
-    labels = traitlets.List(help="[layer, head, label] each", read_only=True).tag(sync=True)
-    score_names = traitlets.List(help="what heads can be sorted by", read_only=True).tag(sync=True)
+    labels = traitlets.List(traitlets.List(), help="[layer, head, label] each", read_only=True).tag(sync=True)
+    score_names = traitlets.List(traitlets.Unicode(), help="what heads can be sorted by", read_only=True).tag(sync=True)
 
     def __init__(
         self,
@@ -173,7 +181,7 @@ class AttentionView(View, view="attention"):
             self._shown[prompt, minus, how] = found
         return found
 
-    def tile(self, *, what: str, prompt: int = 0, minus: int = -1, **key: Any) -> Tile:
+    def tile(self, *, what: str = "", prompt: int = 0, minus: int = -1, **key: Any) -> Tile:
         """One of: `tokens`, `atlas` (all heads, pooled), `image` (a square of one head, pooled), `rows` and `columns`
         (exact weights), `scores` (of every head)."""
         if what == "tokens":
@@ -267,6 +275,7 @@ class AttentionView(View, view="attention"):
                 yield key_of(what="image", **where, pooling=self.pooling if level else "max", **where_in)
 
     def stored_keys(self) -> Iterator[str]:
+        """The first screen, then scores, every head, and all of the head on screen."""
         yield from self._first_screen()
         prompts, minus = range(len(self._sources)), self.minus
         for prompt in prompts:
@@ -276,7 +285,7 @@ class AttentionView(View, view="attention"):
                 yield key_of(what="scores", prompt=prompt, minus=-1, name=name)
         pairs = {(self.prompt, minus), *((prompt, -1) for prompt in prompts)}
         for prompt, other in sorted(pairs, key=lambda pair: pair != (self.prompt, minus)):
-            layers, heads, queries, _ = self._sources[prompt].shape
+            layers, heads = self._sources[prompt].shape[:2]
             for layer, head in product(range(layers), range(heads)):
                 yield from self._head_keys(prompt, other, layer, head)
         yield from self._head_keys(self.prompt, minus, self.layer, self.head, finest=0)
@@ -291,7 +300,8 @@ class AttentionView(View, view="attention"):
         scores = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=np.float32)
         layers, heads = self._sources[0].shape[:2]
         if scores.shape != (layers, heads):
-            raise InputError(f"Score {name!r} must be [layer, head] = {[layers, heads]}; got shape {list(scores.shape)}.")
+            got = list(scores.shape)
+            raise InputError(f"Score {name!r} must be [layer, head] = {[layers, heads]}; got shape {got}.")
         return scores
 
     def _head_named(self, head: tuple[int, int]) -> tuple[int, int]:
@@ -338,21 +348,24 @@ class AttentionView(View, view="attention"):
     # Without a page --------------------------------------------------------------------------------------------------
 
     def picture(self) -> Image:
+        """All heads small and the one shown large, with axes and a legend."""
         from interpwidgets.views.picture import attention_picture
 
         return attention_picture(self)
 
     def table(self) -> tuple[list[str], list[list[str]]]:
+        """The strongest weights of the head shown."""
         from interpwidgets.views.picture import strongest_edges
 
         return strongest_edges(self)
 
     def describe(self) -> str:
+        """Which heads are shown, and how to read them."""
         source = self.shown_source()
         layers, heads, queries, keys = source.shape
         return (
-            f"Attention of {source.name}: {layers} layers × {heads} heads as thumbnails, and {self.shown_name()} large. "
-            f"Rows are {queries} query tokens, columns {keys} key tokens; darker is more attention."
+            f"Attention of {source.name}: {layers} layers × {heads} heads as thumbnails, and {self.shown_name()} "
+            f"large. Rows are {queries} query tokens, columns {keys} key tokens; darker is more attention."
         )
 
     def __repr__(self) -> str:

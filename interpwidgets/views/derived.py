@@ -52,7 +52,8 @@ class OverHeads(_Derived):
     how: str = "mean"
 
     def block(self, layer: int, head: int, queries: Ints, keys: slice) -> Floats:
-        del head  # all of them
+        """The weights of the heads of `layer` together, `[query, key]`; `head` is ignored."""
+        del head
         heads = range(self.shape[1])
         total = self.source.block(layer, 0, queries, keys).copy()
         combine = np.maximum if self.how == "max" else np.add
@@ -83,6 +84,7 @@ class Rollout(_Derived):
             )
 
     def block(self, layer: int, head: int, queries: Ints, keys: slice) -> Floats:
+        """The rollout from the embedding up to and with `layer`, `[query, key]`; `head` is ignored."""
         del head
         with self._lock:
             mean, size = OverHeads(self.source), self.shape[3]
@@ -109,22 +111,23 @@ class Difference(_Derived):
         if self.source.shape[:2] != self.minus.shape[:2]:
             (a_layers, a_heads), (b_layers, b_heads) = self.source.shape[:2], self.minus.shape[:2]
             raise InputError(
-                f"A difference needs the same heads on both sides: {self.source.name!r} has {a_layers} layers × {a_heads} "
-                f"heads, {self.minus.name!r} has {b_layers} × {b_heads}. Show them side by side instead."
+                f"A difference needs the same heads on both sides: {self.source.name!r} has {a_layers} layers × "
+                f"{a_heads} heads, {self.minus.name!r} has {b_layers} × {b_heads}. Show them side by side instead."
             )
         if self.source.shape != self.minus.shape:
             object.__setattr__(self, "_queries", _align(self.source.query_tokens, self.minus.query_tokens))
             object.__setattr__(self, "_keys", _align(self.source.key_tokens, self.minus.key_tokens))
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # noqa: D102
         return f"{self.source.name} − {self.minus.name}"
 
     @property
-    def causal(self) -> bool:
+    def causal(self) -> bool:  # noqa: D102
         return self.source.causal and self.minus.causal
 
     def block(self, layer: int, head: int, queries: Ints, keys: slice) -> Floats:
+        """The differences of those weights, `[query, key]`; NaN where there is no counterpart."""
         own = self.source.block(layer, head, queries, keys)
         if self._queries is None or self._keys is None:
             return own - self.minus.block(layer, head, queries, keys)

@@ -58,9 +58,9 @@ def _queries(start: int, stop: int, weights_a_query: int) -> Ints:
 
 def _pairs(template: str, source: AttentionSource, queries: Ints) -> tuple[Ints, Ints]:
     """The template's cells: indices into `queries`, and keys."""
-    if source.shape[2] != source.shape[3]:  # queries are the last of the keys, or another text: only "first" has a meaning
-        return (np.arange(len(queries)), np.zeros(len(queries), dtype=np.int64)) if template == "first token" else _none()
     rows = np.arange(len(queries))
+    if source.shape[2] != source.shape[3]:  # queries of another text, or the last few: only the first key has a meaning
+        return (rows, np.zeros_like(rows)) if template == "first token" else _none()
     if template == "self":
         return rows, queries
     if template == "first token":
@@ -70,7 +70,10 @@ def _pairs(template: str, source: AttentionSource, queries: Ints) -> tuple[Ints,
     shift = 1 if template == "induction" else 0
     before = _earlier_copies(source.key_tokens.keys, queries)
     found = [(row, copy + shift) for row, copies in enumerate(before) for copy in copies if copy + shift < queries[row]]
-    return tuple(np.array(found, dtype=np.int64).T) if found else _none()  # type: ignore[return-value]
+    if not found:
+        return _none()
+    pairs: Ints = np.array(found, dtype=np.int64)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def _none() -> tuple[Ints, Ints]:

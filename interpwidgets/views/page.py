@@ -51,8 +51,9 @@ def save_page(path: str | Path, title: str, parts: Iterable[str | View], max_mb:
     for part in parts:
         if isinstance(part, View):
             body.append(f'<div class="iw-mount" id="iw-{len(views)}"></div>')
-            scripts[part._page] = str(part._esm)
-            views.append({"script": part._page, "state": part.page_state(max_mb)})
+            name, script = part.script()
+            scripts[name] = script
+            views.append({"script": name, "state": part.page_state(max_mb)})
         elif isinstance(part, str):
             heading = part.startswith("# ")
             body.append(f"<h2>{escape(part[2:])}</h2>" if heading else f"<p>{escape(part)}</p>")

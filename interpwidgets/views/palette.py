@@ -25,10 +25,13 @@ def lut(name: str) -> NDArray[np.uint8]:
     stops = np.array([[int(stop[i : i + 2], 16) for i in (1, 3, 5)] for stop in PALETTE[name]], dtype=float)
     at = np.linspace(0, len(stops) - 1, 256)
     channels = [np.interp(at, np.arange(len(stops)), stops[:, channel]) for channel in range(3)]
-    return np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    colours: NDArray[np.uint8] = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
+    return colours
 
 
-def place(values: NDArray[np.float32], scale: str, low: float, high: float, keys: int, signed: bool) -> NDArray[np.intp]:
+def place(
+    values: NDArray[np.float32], scale: str, low: float, high: float, keys: int, signed: bool
+) -> NDArray[np.intp]:
     """The index into a `lut` of each weight, on a `linear`, `sqrt` or `log` scale; the page does the same."""
     low = 0.0 if signed else low
     magnitude = np.abs(values) if signed else values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -83,7 +84,9 @@ def attention_picture(view: AttentionView) -> Image.Image:
     return canvas
 
 
-def _axis(canvas: Image.Image, write: _Writer, tokens: Tokens, size: int, length: int, at: tuple[int, int], vertical: bool) -> None:  # fmt: skip
+def _axis(
+    canvas: Image.Image, write: _Writer, tokens: Tokens, size: int, length: int, at: tuple[int, int], vertical: bool
+) -> None:
     cell = length / size
     step = 1 if cell >= 10 else 10 ** math.ceil(math.log10(30 / cell))
     for i in range(0, size, step):
@@ -97,7 +100,9 @@ def _axis(canvas: Image.Image, write: _Writer, tokens: Tokens, size: int, length
             canvas.paste(turned, (int(at[0] + middle - turned.width / 2), at[1] + 4))
 
 
-def _legend(canvas: Image.Image, write: _Writer, at: tuple[int, int], scale: str, low: float, high: float, signed: bool) -> None:  # fmt: skip
+def _legend(
+    canvas: Image.Image, write: _Writer, at: tuple[int, int], scale: str, low: float, high: float, signed: bool
+) -> None:
     ramp = np.repeat(lut("diverging-light" if signed else "light")[None], 8, axis=0)
     canvas.paste(Image.fromarray(ramp).resize((200, 8)), at)
     x, y = at
@@ -128,10 +133,8 @@ class _Writer:
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     for name in ("DejaVuSans.ttf", "Arial Unicode.ttf", "segoeui.ttf"):
-        try:
+        with suppress(OSError):
             return ImageFont.truetype(name, size)
-        except OSError:
-            continue
     return ImageFont.load_default(size)
 
 

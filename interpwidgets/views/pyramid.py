@@ -23,7 +23,7 @@ __all__ = ["ATLAS_PIXELS", "TILE_PIXELS", "atlas", "decode", "encode", "image"]
 
 TILE_PIXELS = 256  # a side of an image tile
 ATLAS_PIXELS = 600_000  # of one plane, all heads together
-ATLAS_WEIGHTS = 1 << 28  # computed for an atlas at most: every weight of 12 × 12 heads up to T = 1,024 and a little more
+ATLAS_WEIGHTS = 1 << 28  # computed for an atlas at most: all of 12 × 12 heads up to T = 1,024 and a little more
 IMAGE_WEIGHTS = 1 << 24  # computed for an image tile at most, but one query a pixel row always
 _STRIP = 256  # queries asked for at a time: a causal source computes half as much
 
@@ -47,9 +47,17 @@ def atlas(source: AttentionSource, signed: bool = False) -> Tile:
     return tile
 
 
-def image(source: AttentionSource, layer: int, head: int, level: int, row: int, column: int, mean: bool = False,
-          signed: bool = False) -> Tile:  # fmt: skip
-    """One square of a head's picture, `[row, column]`: pixels of `2^level` weights a side, `TILE_PIXELS` pixels a side."""
+def image(
+    source: AttentionSource,
+    layer: int,
+    head: int,
+    level: int,
+    row: int,
+    column: int,
+    mean: bool = False,
+    signed: bool = False,
+) -> Tile:
+    """One square of a head's picture, `[row, column]`: `TILE_PIXELS` a side, each of `2^level` weights a side."""
     _, _, n_queries, n_keys = source.shape
     step = 2**level
     queries = slice(row * step * TILE_PIXELS, min((row + 1) * step * TILE_PIXELS, n_queries))
@@ -71,8 +79,17 @@ def _sampled(budget: int, step: int) -> dict[str, list[int]]:
     return {} if budget >= step else {"sampled": [max(1, budget), step]}
 
 
-def pool(source: AttentionSource, layer: int, head: int, queries: slice, keys: slice, row_step: int, column_step: int,
-         per_row: int, signed: bool = False) -> Planes:  # fmt: skip
+def pool(
+    source: AttentionSource,
+    layer: int,
+    head: int,
+    queries: slice,
+    keys: slice,
+    row_step: int,
+    column_step: int,
+    per_row: int,
+    signed: bool = False,
+) -> Planes:
     """The weights of a region pooled to pixels of `row_step × column_step`: their maximum and their mean.
 
     Each row of pixels looks at `per_row` of its queries, or at all.
@@ -105,7 +122,7 @@ def pool(source: AttentionSource, layer: int, head: int, queries: slice, keys: s
 
 
 def _strips(queries: slice, step: int, per_row: int) -> Iterator[tuple[slice, Ints]]:
-    """Runs of pixel rows with the queries they look at, some `_STRIP` queries a run. Each row of a run looks at as many."""
+    """Runs of pixel rows with the queries they look at, some `_STRIP` a run; each row of a run looks at as many."""
     size = queries.stop - queries.start
     full, rest = divmod(size, step)
     take = min(per_row, step)
@@ -124,7 +141,8 @@ def _strips(queries: slice, step: int, per_row: int) -> Iterator[tuple[slice, In
             chosen = starts + ((np.arange(take) + jitter) * part).astype(np.int64)
         yield slice(row, stop), chosen.reshape(-1)
     if rest:
-        yield slice(full, full + 1), queries.start + full * step + np.unique(np.linspace(0, rest - 1, min(take, rest)).astype(np.int64))
+        last = np.unique(np.linspace(0, rest - 1, min(take, rest)).astype(np.int64))
+        yield slice(full, full + 1), queries.start + full * step + last
 
 
 def _reduce(by: np.ufunc, block: Floats, row_step: int, column_step: int) -> Floats:

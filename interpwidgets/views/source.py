@@ -26,17 +26,27 @@ _STRIP = 128  # rows checked at a time: a strip of a long pattern stays in the c
 
 @runtime_checkable
 class AttentionSource(Protocol):
-    """The attention pattern of one prompt, a block at a time. Pure: the same question has the same answer, on any thread."""
+    """The attention pattern of one prompt, a block at a time.
+
+    Pure: the same question has the same answer, on any thread.
+    """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What to call it."""
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """`(layer, head, query, key)`."""
+
     @property
-    def query_tokens(self) -> Tokens: ...
+    def query_tokens(self) -> Tokens:
+        """The tokens that look."""
+
     @property
-    def key_tokens(self) -> Tokens: ...
+    def key_tokens(self) -> Tokens:
+        """The tokens looked at; the same object where they are the same."""
+
     @property
     def causal(self) -> bool:
         """Whether every weight from a query to a later key is exactly zero."""
@@ -56,14 +66,15 @@ class ArraySource:
         for axis, tokens, size in (("query", queries, n_queries), ("key", keys, n_keys)):
             if len(tokens) != size:
                 raise InputError(
-                    f"{len(tokens)} {axis} tokens for {size} {axis} positions (attention is [layer, head, query, key] = "
-                    f"{list(self.shape)}). Give one token per position, and key_tokens=… where queries and keys differ."
+                    f"{len(tokens)} {axis} tokens for {size} {axis} positions (attention is [layer, head, query, key] "
+                    f"= {list(self.shape)}). Give one token per position, and key_tokens=… where queries and keys differ."
                 )
         self.causal = n_queries == n_keys and not any(_looks_ahead(head) for layer in layers for head in layer)
 
     def block(self, layer: int, head: int, queries: Ints, keys: slice) -> Floats:
+        """The weights from those queries to that range of keys, `[query, key]`; a view where one will do."""
         pattern = self._layers[layer][head]
-        consecutive = len(queries) and queries[-1] - queries[0] + 1 == len(queries)  # a view, where one will do
+        consecutive = len(queries) and queries[-1] - queries[0] + 1 == len(queries)
         rows = pattern[queries[0] : queries[-1] + 1] if consecutive else pattern[queries]
         return np.asarray(rows[:, keys], dtype=np.float32)
 
@@ -101,7 +112,7 @@ def attention_sources(
         return [data]
     if hasattr(data, "attentions"):  # the ModelOutput itself
         if data.attentions is None:
-            raise InputError("This model output holds no attentions. Run the model with output_attentions=True (eager).")
+            raise InputError("This output holds no attentions. Run the model with output_attentions=True (eager).")
         data = data.attentions
     prompts = _prompts(data)
     names = [name or "attention"] if len(prompts) == 1 else [f"{name or 'prompt'} {i}" for i in range(len(prompts))]
@@ -153,7 +164,8 @@ def _prompts(data: Any) -> list[list[NDArray[Any]]]:
         few = {3: " Add the missing axis: attention[None].", 2: " Add the missing axes: attention[None, None]."}
         many = {5: " Choose one prompt of the batch first."}
         hint = (few | many).get(array.ndim, "")
-        raise InputError(f"Attention must be [layer, head, query, key]; got an array of shape {list(array.shape)}.{hint}")
+        got = list(array.shape)
+        raise InputError(f"Attention must be [layer, head, query, key]; got an array of shape {got}.{hint}")
     if 0 in array.shape:
         raise InputError(f"Attention must not be empty; got an array of shape {list(array.shape)}.")
     return [list(array)]

@@ -40,15 +40,15 @@ def key_of(**key: Any) -> str:
     return json.dumps(key, separators=(",", ":"))
 
 
-class View(anywidget.AnyWidget):  # type: ignore[misc]
+class View(anywidget.AnyWidget):
     """A picture of one thing, and the state of that picture.
 
     A subclass names its page (`class AttentionView(View, view="attention")`), declares its traits, and answers `tile`.
-    A notebook may ask for tiles while a cell runs, from another thread: `tile` reads what is frozen and changes nothing.
+    A notebook may ask for tiles while a cell runs, from another thread: `tile` reads what is frozen, changes nothing.
     """
 
     _css = STATIC / "style.css"
-    _opening = traitlets.List().tag(sync=True)  # [{key, meta, data}]: the tiles of the first screen
+    _opening = traitlets.List(traitlets.Dict()).tag(sync=True)  # [{key, meta, data}]: the tiles of the first screen
     _live = traitlets.Bool(True).tag(sync=True)  # False in a stand-alone page
 
     _page: ClassVar[str]
@@ -126,18 +126,24 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]
         for key in content.get("tiles", ()):
             try:
                 meta, data = self.packed(key)
-            except Exception as error:  # noqa: BLE001  the page shows it; the notebook would lose it
+            except Exception as error:  # noqa: BLE001, PERF203  the page shows it; the notebook would lose it
                 answers.append({"key": key, "error": f"{type(error).__name__}: {error}"})
             else:
                 answers.append({"key": key, **meta})
                 buffers.append(data)
         self.send({"tiles": answers}, buffers)
 
+    @classmethod
+    def script(cls) -> tuple[str, str]:
+        """The name and the text of the page's script."""
+        return cls._page, str(cls._esm)
+
     def page_state(self, max_mb: float) -> dict[str, Any]:
         """Everything a page without a kernel needs: traits, and as many tiles as fit in `max_mb`."""
         state = {name: getattr(self, name) for name in self.settings()}
-        entries, left = [], max_mb * 1e6 * 3 / 4  # base64 takes four bytes for three
-        seen = set()
+        entries: list[dict[str, Any]] = []
+        left = max_mb * 1e6 * 3 / 4  # base64 takes four bytes for three
+        seen: set[str] = set()
         for key in self.stored_keys():
             if key in seen:
                 continue
@@ -187,5 +193,5 @@ class View(anywidget.AnyWidget):  # type: ignore[misc]
         return f"{type(self).__name__}()"  # no address: notebooks are compared
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        data, metadata = super()._repr_mimebundle_(**kwargs)
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/html": self.still()}, metadata
