@@ -70,7 +70,7 @@ class AttentionView(View, view="attention"):
     """
 
     title = traitlets.Unicode().tag(sync=True)
-    prompts = traitlets.List(traitlets.Dict(), help="each prompt's name, shape and chunk sizes", read_only=True).tag(
+    prompts = traitlets.List(traitlets.Dict(), help="each prompt: name, shape, chunks", read_only=True).tag(
         sync=True
     )
     prompt = traitlets.Int(0, help="the prompt shown").tag(sync=True)
@@ -84,17 +84,17 @@ class AttentionView(View, view="attention"):
     direction = traitlets.Enum(("query", "key"), "query", help="the strip: from a query, or to a key").tag(sync=True)
     reading = traitlets.Enum(("matrix", "arcs"), "matrix", help="how the large head is drawn").tag(sync=True)
     scale = traitlets.Enum(("linear", "sqrt", "log"), "sqrt", help="how colour follows weight").tag(sync=True)
-    colour_range = traitlets.List(traitlets.Float(), help="[low, high] of the colours; empty: from the data").tag(
+    colour_range = traitlets.List(traitlets.Float(), help="[low, high]; empty: automatic").tag(
         sync=True
     )
     pooling = traitlets.Enum(("max", "mean"), "max", help="what a pixel of many weights shows").tag(sync=True)
     dim_special = traitlets.Bool(False, help="fade special tokens and the first position").tag(sync=True)
-    viewport = traitlets.List(traitlets.Float(), help="[first query, last, first key, last] shown; empty: all").tag(
+    viewport = traitlets.List(traitlets.Float(), help="[query, query, key, key]; empty: all").tag(
         sync=True
     )
     sort_by = traitlets.Unicode("", help="the score that heads are sorted by; empty: by layer").tag(sync=True)
     region = traitlets.List(
-        traitlets.Int(), help="[first query, last, first key, last] painted for the head finder"
+        traitlets.Int(), help="[query, query, key, key] painted"
     ).tag(sync=True)
     search = traitlets.Unicode("", help="tokens to mark").tag(sync=True)
     labels = traitlets.List(traitlets.List(), help="[layer, head, label] each", read_only=True).tag(sync=True)

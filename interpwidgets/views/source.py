@@ -67,7 +67,7 @@ class ArraySource:
             if len(tokens) != size:
                 raise InputError(
                     f"{len(tokens)} {axis} tokens for {size} {axis} positions (attention is [layer, head, query, key] "
-                    f"= {list(self.shape)}). Give one token per position, and key_tokens=… where queries and keys differ."
+                    f"= {list(self.shape)}). Give one token per position, and key_tokens=… where the keys' differ."
                 )
         self.causal = n_queries == n_keys and not any(_looks_ahead(head) for layer in layers for head in layer)
 

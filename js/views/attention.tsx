@@ -2,7 +2,16 @@
 import { useMemo, useState } from "preact/hooks";
 import type { Scale } from "../colour.ts";
 import { Arcs } from "../parts/arcs.tsx";
-import { type Cell, keys, type Panel, type Token, TRAITS, type Traits } from "../parts/attention.ts";
+import {
+  type Cell,
+  keys,
+  type Panel,
+  type Prompt,
+  type Token,
+  TRAITS,
+  type Traits,
+  type Viewport,
+} from "../parts/attention.ts";
 import { Choice, Select, Toggle } from "../parts/controls.tsx";
 import { Heads } from "../parts/heads.tsx";
 import { Legend } from "../parts/legend.tsx";
@@ -72,6 +81,7 @@ function Attention() {
     setHover(null);
   };
 
+  const all = viewport.join() === whole(prompt).join();
   const narrow = width < 720;
   const left = narrow ? width : Math.min(0.42 * width, 700);
   const room = narrow ? width : width - left - 24;
@@ -212,7 +222,7 @@ function Attention() {
                 prompt: own,
                 panel: each,
                 scale,
-                viewport: fit(viewport, own.shape[2], own.shape[3]),
+                viewport: all ? whole(own) : fit(viewport, own.shape[2], own.shape[3]),
                 cell,
                 onHover: over,
                 onSelect: select,
@@ -289,7 +299,7 @@ function Attention() {
                   >
                     +
                   </button>
-                  <button type="button" title="Everything (0)" onClick={() => setViewport([0, queries, 0, nKeys])}>
+                  <button type="button" title="Everything (0)" onClick={() => setViewport(whole(prompt))}>
                     all
                   </button>
                 </span>
@@ -317,6 +327,7 @@ function Attention() {
   );
 }
 
+const whole = ({ shape }: Prompt): Viewport => [0, shape[2], 0, shape[3]];
 const given = <K extends string>(value: number | null | undefined, name: K) =>
   (value === null || value === undefined ? {} : { [name]: value }) as { [key in K]?: number };
 const centre = ({ query, key }: Partial<Cell>) =>
