@@ -133,10 +133,9 @@ class View(anywidget.AnyWidget):
                 buffers.append(data)
         self.send({"tiles": answers}, buffers)
 
-    @classmethod
-    def script(cls) -> tuple[str, str]:
+    def script(self) -> tuple[str, str]:
         """The name and the text of the page's script."""
-        return cls._page, str(cls._esm)
+        return self._page, str(self._esm)
 
     def page_state(self, max_mb: float) -> dict[str, Any]:
         """Everything a page without a kernel needs: traits, and as many tiles as fit in `max_mb`."""
