@@ -48,7 +48,7 @@ class Mask:
         ]
         all_full, all_triangle, all_within = (all(column) for column in zip(*strips, strict=True))
         if all_full or all_triangle:
-            return cls(causal=not all_full)
+            return cls(causal=all_triangle)
         if mask.numel() > _LARGEST:
             raise InputError(
                 f"The attention mask of this model fits no short description and has {mask.numel():,} entries; "

@@ -45,7 +45,7 @@ def record(
     batch = read_prompts(model, prompts)
     tape = Tape(wanted, chosen, batch.lengths)
     logits = _run(model, batch, tape)
-    _check_numbers(model, batch, [tape.last, logits])
+    _check_numbers(model, batch, tape, logits)
     if "q" in wanted and not tape.attention:
         kind = type(model.module).__name__
         raise NoAttentionError(
@@ -83,16 +83,17 @@ def _layer(layer: int, depth: range) -> int:
         raise InputError(f"There is no layer {layer!r}; there are {len(depth)}, numbered from 0.") from None
 
 
-def _check_numbers(model: Model, batch: Batch, outputs: list[Tensor | None]) -> None:
-    """Refuse NaN. From anywhere it reaches the end, so only the end is looked at; if that is bad, the start is found."""
+def _check_numbers(model: Model, batch: Batch, tape: Tape, logits: Tensor | None) -> None:
+    """Refuse NaN and infinity. The fast attention kernels swallow NaN in q and k, so the end alone would not show it."""
     real = batch.inputs.get("attention_mask")
-    for output in outputs:
-        if output is None or bool(torch.isfinite(output if real is None else output[real.bool()]).all()):
-            continue
-        bad = [name for name, weight in model.module.named_parameters() if not bool(torch.isfinite(weight).all())]
-        if bad:
-            raise InputError(f"{model.name} has NaN or infinite numbers in its weight {bad[0]!r}.")
-        raise InputError(f"{model.name} computes NaN or infinite numbers{_first_bad(model, batch)}.")
+    ends = [end if real is None else end[real.bool()] for end in (tape.last, logits) if end is not None]
+    heads = [part for layer in tape.attention.values() for part in (layer.q, layer.k)]
+    # A sum is not finite if one of its terms is not, and takes no second array to find out.
+    if all(bool(part.sum(dtype=torch.float32).isfinite()) for part in (*ends, *heads)):
+        return
+    if bad := [name for name, weight in model.module.named_parameters() if not bool(torch.isfinite(weight).all())]:
+        raise InputError(f"{model.name} has NaN or infinite numbers in its weight {bad[0]!r}.")
+    raise InputError(f"{model.name} computes NaN or infinite numbers{_first_bad(model, batch)}.")
 
 
 def _first_bad(model: Model, batch: Batch) -> str:
