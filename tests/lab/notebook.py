@@ -18,7 +18,7 @@ from playwright.sync_api import Locator, Page
 
 from lab.server import Server
 
-TIMEOUT = 60_000  # ms; the longest a condition may take on a busy machine before the test fails
+TIMEOUT = 30_000  # ms; the longest a condition may take on a busy machine before the test fails
 
 # Two things that a notebook page calls "ready" come too early: the kernel's indicator says idle before the session
 # can execute, and a session that can execute may belong to a panel whose cells do not exist yet. So: the document is
@@ -120,6 +120,8 @@ class Notebook:
         if error := self.page.evaluate("() => window.iwRun.error"):
             raise AssertionError(f"running cell {index} failed: {error}")
         if wait_for:
+            if errors := self.errors(index):
+                raise AssertionError(f"cell {index} raised {errors}")
             self.cell(index).locator(f".jp-OutputArea {wait_for}").first.wait_for(state="attached", timeout=TIMEOUT)
         return self.output(index)
 
