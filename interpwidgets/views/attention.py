@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["AttentionView", "Edge"]
 
 BAND = 1 << 16  # exact weights sent at once: a whole head up to 256 × 256, else as many rows (or columns) as fit
+COLUMN = 1 << 28  # weights summed for a band of columns at most: all of a prompt of 16,384 tokens
 CHUNK = 1024  # tokens sent at once
 OPENING_TOKENS = 4 * CHUNK
 OPENING_HEADS = 512_000  # bytes of exact weights that travel with the view: all heads of a short prompt
@@ -204,7 +205,12 @@ class AttentionView(View, view="attention"):
         if what == "columns":
             start = key["band"] * columns
             span = slice(start, min(start + columns, n_keys))
-            return Tile(source.block(key["layer"], head, np.arange(n_queries), span).T)
+            # A column needs the sum of every row it crosses: of a very long prompt, some rows only, the rest unknown.
+            queries = np.unique(np.linspace(0, n_queries - 1, min(n_queries, COLUMN // n_keys)).astype(np.int64))
+            column = np.full((span.stop - span.start, n_queries), np.nan, dtype=np.float32)
+            column[:, queries] = source.block(key["layer"], head, queries, span).T
+            few = {} if len(queries) == n_queries else {"sampled": [len(queries), n_queries]}
+            return Tile(column, few)
         raise KeyError(f"no tile is called {what!r}")
 
     def _tokens_tile(self, prompt: int, axis: str, chunk: int) -> Tile:

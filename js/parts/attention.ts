@@ -118,6 +118,7 @@ export function useTokens(
 export interface Line {
   weights: Float32Array;
   error: number;
+  sampled?: [number, number] | undefined; // so many of all were looked at; the others are NaN
 }
 
 /** A line of the large head: read off its picture at first, where that shows single weights, then exact. */
@@ -142,7 +143,7 @@ export function useLine(
     small && axis === "key"
       ? Float32Array.from({ length: size }, (_, i) => data[i * tile.shape[1]! + position]!)
       : data.subarray((position - band * per) * size, (position - band * per + 1) * size);
-  return { line: { weights, error: 0 }, missing: false };
+  return { line: { weights, error: 0, sampled: tile.sampled }, missing: false };
 }
 
 /** The line as the finest picture shows it; nothing where a square of it is not here. */

@@ -9,6 +9,7 @@ interface Props {
   prompt: Prompt;
   at: number; // which prompt it is
   minus: number;
+  of: string; // its name, where there are several
   width: number;
   scale: Scale;
   pooling: string;
@@ -92,6 +93,7 @@ export function Heads(props: Props) {
     <div class="iw-heads">
       <div class="iw-row">
         <strong>Heads</strong>
+        {props.of && <span> of {props.of}</span>}
         <label title="Rank heads by a score. A template's score is the attention spent on its keys, from 0 to 1.">
           {" "}
           find{" "}

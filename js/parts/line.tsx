@@ -38,6 +38,8 @@ export function Line({
     <>
       {traits.prompts.length > 1 && <b>{prompt.name}: </b>}
       {direction === "query" ? <>what query {from} attends to</> : <>which queries attend to key {from}</>}
+      {line?.sampled &&
+        ` (${line.sampled[0].toLocaleString()} of ${line.sampled[1].toLocaleString()} queries looked at)`}
       {fallback && " (the last; hover or click another)"}
       <Strongest
         prompt={prompt}

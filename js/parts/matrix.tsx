@@ -22,6 +22,7 @@ interface Props {
   prompt: Prompt;
   panel: Panel;
   size: number; // CSS pixels a side
+  labels: number; // CSS pixels for the queries' tokens
   scale: Scale;
   pooling: string;
   viewport: Viewport;
@@ -186,7 +187,7 @@ export function Matrix(props: Props) {
   const veils = useMemo(() => (faded ? veil(faded, viewport, queryTokens.at, keyTokens.at) : []), [faded, viewport.join(), queryTokens.asked.missing, keyTokens.asked.missing]); // prettier-ignore
 
   return (
-    <div class="iw-matrix">
+    <div class="iw-matrix" style={{ gridTemplateColumns: `${props.labels}px max-content` }}>
       <Axis axis="query" first={viewport[0]} last={viewport[1]} size={size} at={queryTokens.at} marked={cell.query} />
       <div class="iw-pixels" style={px({ width: size, height: size })}>
         <canvas

@@ -13,7 +13,7 @@ export function useViewport(traits: Traits, set: (some: Partial<Traits>) => void
     const everything = viewport.join() === [0, queries, 0, nKeys].join();
     timer.current = setTimeout(() => set({ viewport: everything ? [] : viewport }), 250);
   };
-  const given = traits.viewport.length ? (traits.viewport) : null;
+  const given = traits.viewport.length ? traits.viewport : null;
   return [fit(own ?? given ?? [0, queries, 0, nKeys], queries, nKeys), move] as const;
 }
 

@@ -81,12 +81,15 @@ function Attention() {
     setHover(null);
   };
 
+  const panelName = (each: Panel) =>
+    prompts[each.prompt]!.name + (each.minus >= 0 ? ` − ${prompts[each.minus]!.name}` : "");
   const all = viewport.join() === whole(prompt).join();
   const narrow = width < 720;
   const left = narrow ? width : Math.min(0.42 * width, 700);
   const room = narrow ? width : width - left - 24;
   const panels = beside ? [panel, beside] : [panel];
-  const size = Math.floor(Math.max(180, Math.min(beside && !narrow ? room / 2 - 92 : room - 84, 640)));
+  const labels = width < 480 ? 56 : 76; // for tokens beside the matrix
+  const size = Math.floor(Math.max(120, Math.min(beside && !narrow ? room / 2 - labels - 16 : room - labels - 8, 640)));
   const found = useSearch(traits, prompt, panel.prompt);
   const faded = traits.dim_special ? fade : null;
   const shown = aggregate === "none" ? `layer ${layer}, head ${traits.head}` : aggregate === "rollout" ? `rollout to layer ${layer}` : `${aggregate} over the heads of layer ${layer}`; // prettier-ignore
@@ -178,6 +181,7 @@ function Attention() {
           <Heads
             prompt={prompt}
             at={panel.prompt}
+            of={prompts.length > 1 ? panelName(panel) : ""}
             minus={minus}
             width={left}
             scale={shared}
@@ -216,7 +220,7 @@ function Attention() {
           <div class="iw-panels">
             {panels.map((each) => {
               const own = prompts[each.prompt]!;
-              const name = minus >= 0 ? `${own.name} − ${prompts[minus]!.name}` : own.name;
+              const name = panelName(each);
               const over = (at: Cell | null) => setHover(at);
               const drawing = {
                 prompt: own,
@@ -234,6 +238,7 @@ function Attention() {
                     <Matrix
                       {...drawing}
                       size={size}
+                      labels={labels}
                       pooling={pooling}
                       region={traits.region}
                       painting={painting}
@@ -246,7 +251,7 @@ function Attention() {
                       }}
                     />
                   ) : (
-                    <Arcs {...drawing} width={Math.min(size + 80, room)} />
+                    <Arcs {...drawing} width={Math.min(size + labels, room)} />
                   )}
                 </figure>
               );
