@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "attention_patterns",
     "copy_accuracy",
+    "current_token_score",
     "duplicate_token_score",
     "head_scores",
     "in_context_score",
@@ -57,6 +58,15 @@ def copy_accuracy(logits: Tensor, tokens: Tensor, length: int) -> Tensor:
         )
     right = logits[:, :-1].argmax(-1) == tokens[:, 1:]
     return right[:, 1 - length :].float().mean(-1)
+
+
+def current_token_score(pattern: Tensor) -> Tensor:
+    """Say how much of its attention a head gives to the token it stands on, [..., head] from [..., head, query, key].
+
+    The first query is left out: it has nothing else to attend to.
+    """
+    _check(pattern)
+    return pattern.diagonal(dim1=-2, dim2=-1)[..., 1:].mean(-1)
 
 
 def previous_token_score(pattern: Tensor) -> Tensor:
@@ -109,6 +119,7 @@ def head_scores(model: Any, tokens: Tensor) -> dict[str, Tensor]:
     return {
         "previous_token": previous_token_score(patterns).mean(0),
         "prefix_matching": torch.stack([prefix_matching_score(*row) for row in rows]).mean(0),
+        "current_token": current_token_score(patterns).mean(0),
         "duplicate_token": torch.stack([duplicate_token_score(*row) for row in rows]).mean(0),
     }
 

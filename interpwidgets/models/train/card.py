@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interpwidgets.models.scores import copy_accuracy, head_scores, repeated_tokens
+from interpwidgets.models.scores import copy_accuracy, head_scores, in_context_score, repeated_tokens, token_losses
 from interpwidgets.models.train.corpus import BOS, ORDINARY
-from interpwidgets.models.train.induction import NAME, Recipe
-from interpwidgets.models.train.measure import LENGTH, MEASURES, ROWS, measure, ranked_heads
+from interpwidgets.models.train.induction import NAME
+from interpwidgets.models.train.measure import LENGTH, MEASURES, ROWS, measure, roles
 from interpwidgets.models.train.prose import card_text
 from interpwidgets.models.train.runs import Run
 from interpwidgets.models.train.tokenizer import word_tokenizer
@@ -30,7 +30,7 @@ __all__ = ["chosen_steps", "finished_runs", "write_card"]
 SAMPLES = 24  # samples of ROWS prompts, each measured on its own, for the spread
 DEVIATIONS = 5.0
 SMALLEST = 0.003  # a measure that happened not to vary still may
-AROUND_BUMP = (-600, -300, -200, -100, -50, 0, 50, 100, 200, 300, 600)
+AROUND_BUMP = (-475, -175, -125, -75, -50, -25, 0, 25, 75, 150, 525)
 
 
 def finished_runs(out: Path) -> list[Run]:
@@ -63,7 +63,8 @@ def load(folder: Path) -> Any:
     """Load a checkpoint's folder with transformers, as anyone would."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, use_safetensors=True)
+    return model.eval()
 
 
 def write_card(out: Path, ship: int, into: Path) -> None:
@@ -102,25 +103,37 @@ def _card(runs: dict[int, Run], ship: int, samples: dict[int, list[dict[str, flo
             "seeds_range": [_round(min(of_seeds)), _round(max(of_seeds))],
             "seeds": {str(seed): _round(value) for seed, value in zip(samples, of_seeds, strict=True)},
         }
-    prompts = repeated_tokens(ORDINARY, 4 * ROWS, LENGTH, seed=0, bos=BOS)
-    previous, induction = ranked_heads(head_scores(model, prompts))
+    heads = {str(seed): _heads(run) for seed, run in runs.items()}
     return {
         "system": NAME,
         "run": shipped.about["run"],
         "recipe": shipped.about["recipe"],
         "parameters": sum(weight.numel() for weight in model.parameters()),
-        "trained_parameters": sum(w.numel() for n, w in model.named_parameters() if ".mlp." not in n and "ln_2" not in n),
+        "trained_parameters": sum(
+            w.numel() for n, w in model.named_parameters() if ".mlp." not in n and "ln_2" not in n
+        ),
+        "vocabulary": model.config.vocab_size,
         "tokens": _tokens(shipped.about["recipe"]),
         "cpu_seconds": {str(seed): run.log()[-1]["cpu_seconds"] for seed, run in runs.items()},
         "sample": {"rows": ROWS, "length": LENGTH, "samples": SAMPLES},
-        "previous_token_heads": previous,
-        "induction_heads": induction,
+        "heads": heads,
         "measured": measured,
-        "checkpoints": [_checkpoint(shipped, step) for step in [*chosen_steps(shipped.log()), shipped.log()[-1]["step"]]],
+        "checkpoints": [
+            _checkpoint(shipped, step) for step in [*chosen_steps(shipped.log()), shipped.log()[-1]["step"]]
+        ],
         "curves": {
-            str(seed): [[line["step"], _round(line["copy_accuracy"])] for line in run.log()] for seed, run in runs.items()
+            str(seed): [[line["step"], _round(line["copy_accuracy"])] for line in run.log()]
+            for seed, run in runs.items()
         },
     }
+
+
+def _heads(run: Run) -> dict[str, Any]:
+    """Score every head of a trained model, and say which are which."""
+    model = load(run.checkpoint(run.log()[-1]["step"]))
+    scores = head_scores(model, repeated_tokens(ORDINARY, 4 * ROWS, LENGTH, seed=0, bos=BOS))
+    rounded = {name: [[_round(float(x)) for x in row] for row in score] for name, score in scores.items()}
+    return {"roles": roles(scores)._asdict(), "scores": rounded}
 
 
 def _checkpoint(run: Run, step: int) -> dict[str, Any]:
@@ -129,11 +142,14 @@ def _checkpoint(run: Run, step: int) -> dict[str, Any]:
     prompts = repeated_tokens(ORDINARY, 2 * ROWS, LENGTH, seed=1, bos=BOS)
     scores = head_scores(model, prompts)
     with torch.no_grad():
-        accuracy = copy_accuracy(model(prompts).logits, prompts, LENGTH).mean()
+        logits = model(prompts).logits
+        accuracy = copy_accuracy(logits, prompts, LENGTH).mean()
+        gain = in_context_score(token_losses(logits, prompts), slice(0, 10), slice(-10, None)).mean()
     line = next(line for line in run.log() if line["step"] == step)
     return {
         "step": step,
         "copy_accuracy": _round(float(accuracy)),
+        "in_context_score": _round(float(gain)),
         "previous_token": _round(float(scores["previous_token"][0].max())),
         "prefix_matching": _round(float(scores["prefix_matching"][1].max())),
         "text_loss": _round(line["text_loss"]),
@@ -150,7 +166,9 @@ def _ship(run: Run, steps: list[int], into: Path) -> None:
     (into / "config.json").write_bytes((run.checkpoint(steps[-1]) / "config.json").read_bytes())
     word_tokenizer(run.about["recipe"]["context"]).save_pretrained(into)
     path = into / "tokenizer_config.json"  # the class by the name that every release of transformers knows
-    path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n")
+    path.write_text(
+        json.dumps({**json.loads(path.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}, indent=2) + "\n"
+    )
 
 
 def _tokens(recipe: dict[str, Any]) -> int:
