@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 __all__ = ["main", "tour"]
 
 MODEL = "induction-2l"
-PROMPT = "the cat sat on the mat . the cat sat"
+PROMPT = "lion bread clock river flute lion bread clock river"  # no order but that of the first time
+SENTENCE = "the cat sat on the mat . the cat sat"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,29 +47,34 @@ def write_demo(out: Path, model: str, prompt: str) -> int:
     import interpwidgets as iw
 
     print(f"Loading {model} and recording {prompt!r} …", flush=True)
-    recording = iw.record(iw.load(model), prompt)
+    recording = iw.record(iw.load(model), [prompt, SENTENCE] if prompt == PROMPT else prompt)
     out.mkdir(parents=True, exist_ok=True)
     parts = tour(recording)
     page = iw.save_page(out / "tour.html", "Where does it look?", parts)
-    picture = next(part for part in reversed(parts) if not isinstance(part, str)).save_png(out / "attention.png")
+    views = [part for part in parts if not isinstance(part, str)]
+    picture = views[min(1, len(views) - 1)].save_png(out / "attention.png")
     print(f"\n  The tour, interactive, in any browser:  {page.resolve()}")
-    print(f"  A picture of its last view:             {picture.resolve()}")
+    print(f"  A picture of one of its views:          {picture.resolve()}")
     return 0
 
 
 def tour(recording: Recording) -> list[str | AttentionView]:
-    """Paragraphs and views that lead from a first look to a question: what a newcomer sees in two minutes."""
+    """Paragraphs and views that lead from a first look to a question: what a newcomer sees in two minutes.
+
+    The first prompt is the one to look at. A second one, if there is one, is where the story is put to the test.
+    """
     from interpwidgets.views import AttentionView
     from interpwidgets.views.finder import template_scores
 
     source = recording.attention(0)
-    scores = template_scores(source)
     layers, heads, queries, _ = source.shape
     if queries < 3:
         raise InputError(f"The tour needs a prompt of at least 3 tokens to have something to show; got {queries}.")
-    induction, previous = (divmod(int(scores[name].argmax()), heads) for name in ("induction", "previous token"))
+    scores = template_scores(source)
+    previous, induction = (divmod(int(scores[name].argmax()), heads) for name in ("previous token", "induction"))
     asker = last_repeat(source.key_tokens.keys)
     parts: list[str | AttentionView] = [
+        "# Where does it look?",
         (
             f"A transformer reads {queries} tokens here, with {layers} layers of {heads} attention heads. In each "
             "head, every token looks back at the tokens before it, and at itself, and shares a weight of 1 among "
@@ -79,32 +85,33 @@ def tour(recording: Recording) -> list[str | AttentionView]:
         "# A head that looks one step back",
         (
             f"Layer {previous[0]}, head {previous[1]} spends {percent(scores['previous token'][previous])} of its "
-            "attention on the token just before: the bright line right below the diagonal. That sounds dull. It is how "
-            "a token comes to carry a note of what preceded it."
+            "attention on the token just before: the line right below the diagonal. That sounds dull. It is how a "
+            "token comes to carry a note of what preceded it."
         ),
-        AttentionView(recording, title="One step back", layer=previous[0], head=previous[1], sort_by="previous token"),
+        AttentionView(recording.attention(0), title="One step back", layer=previous[0], head=previous[1]),
     ]
-    if asker is None:
-        return parts
-    copied = source.key_tokens[asker]
+    if asker is not None:
+        parts += [
+            "# A head that has seen this before",
+            (
+                f"The prompt repeats itself: “{source.key_tokens[asker]}”, at position {asker}, has stood there "
+                f"before. Layer {induction[0]}, head {induction[1]} spends {percent(scores['induction'][induction])} "
+                "of the attention of such tokens on the token that came right after the earlier copy: a good guess at "
+                "what comes next. Such a head is called an induction head. One that looks a step back, in an earlier "
+                "layer, makes it possible: it leaves on each token a note of the one before. The line leaves the last "
+                "token, and arrives one step after where that token was seen first."
+            ),
+            AttentionView(
+                recording.attention(0),
+                title="After the earlier copy",
+                layer=induction[0],
+                head=induction[1],
+                query=asker,
+                reading="arcs",
+                sort_by="induction",
+            ),
+        ]
     parts += [
-        "# A head that has seen this before",
-        (
-            f"The prompt repeats itself: “{copied}” at position {asker} has stood there before. Layer {induction[0]}, "
-            f"head {induction[1]} spends {percent(scores['induction'][induction])} of the attention of such tokens on "
-            "the token that came right after the earlier copy, which is a good guess at what comes next. Such a head "
-            "is called an induction head. A head of an earlier layer that looks one step back makes that possible: it "
-            "leaves on each token a note of the one before."
-        ),
-        AttentionView(
-            recording,
-            title="After the earlier copy",
-            layer=induction[0],
-            head=induction[1],
-            query=asker,
-            reading="arcs",
-            sort_by="induction",
-        ),
         "# A picture is a hypothesis",
         (
             "Attention says where a head looks. It does not say that what it finds there matters for the prediction, "
@@ -113,6 +120,19 @@ def tour(recording: Recording) -> list[str | AttentionView]:
             "picture that would look the same if the story were wrong is no evidence for the story."
         ),
     ]
+    if len(recording) > 1:
+        again = template_scores(recording.attention(1))["induction"][induction]
+        parts += [
+            (
+                "The cheapest experiment is another prompt. Here is the same head on a sentence, which also repeats "
+                f"itself: it spends {percent(again)} on the tokens that the story names. Predict what it does "
+                "instead before you look, then choose other heads. Is “induction head” the name of a head, or of "
+                "something that a head does on some prompts?"
+            ),
+            AttentionView(
+                recording.attention(1), title="The same head on a sentence", layer=induction[0], head=induction[1]
+            ),
+        ]
     return parts
 
 
