@@ -169,11 +169,14 @@ function Attention() {
           </>
         )}
         <span class="iw-about">
-          {prompt.shape[0]} layers × {prompt.shape[1]} heads,{" "}
+          {plural(prompt.shape[0], "layer")} × {plural(prompt.shape[1], "head")},{" "}
           {queries === nKeys
-            ? `${queries.toLocaleString()} tokens`
-            : `${queries.toLocaleString()} queries, ${nKeys.toLocaleString()} keys`}
-          . Each row is a query token; its weights over the key tokens sum to 1.
+            ? plural(nKeys, "token")
+            : `${plural(queries, "query token")}, ${plural(nKeys, "key token")}`}
+          .{" "}
+          {signed
+            ? "Each cell is a weight of the first minus its counterpart in the second."
+            : "Each row is a query token; its weights over the key tokens sum to 1."}
         </span>
       </header>
       <div class="iw-columns">
@@ -332,6 +335,7 @@ function Attention() {
   );
 }
 
+const plural = (count: number, what: string) => `${count.toLocaleString()} ${what}${count === 1 ? "" : "s"}`;
 const whole = ({ shape }: Prompt): Viewport => [0, shape[2], 0, shape[3]];
 const given = <K extends string>(value: number | null | undefined, name: K) =>
   (value === null || value === undefined ? {} : { [name]: value }) as { [key in K]?: number };
