@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -40,7 +42,7 @@ def load(name: str | Path | Model | nn.Module | tuple[nn.Module, Any], *, checkp
         return as_model(name)
     if str(name) in shipped():
         return _from_folder(SYSTEMS / str(name), str(name), checkpoint)
-    if Path(name).expanduser().is_dir():
+    if str(name) and Path(name).expanduser().is_dir():
         return _from_folder(Path(name).expanduser(), Path(name).resolve().name, checkpoint)
     return _from_hub(str(name), None if checkpoint is None else str(checkpoint))
 
@@ -117,9 +119,10 @@ def _weights(source: str | Path, name: str, config: Any, **options: Any) -> nn.M
             "module yourself, and pass it on: load((module, tokenizer))."
         )
     try:
-        module: nn.Module = classes[0].from_pretrained(source, config=config, use_safetensors=True, **options)
+        with _quietly(options["local_files_only"]):
+            module: nn.Module = classes[0].from_pretrained(source, config=config, use_safetensors=True, **options)
     except OSError as error:
-        if options.get("local_files_only") and not Path(source).is_dir():
+        if options["local_files_only"] and not Path(source).is_dir():
             raise  # not in the cache
         raise InputError(
             f"{name} has no weights in safetensors ({_first_line(error)}). Pickled weights can run code and are not "
@@ -128,12 +131,28 @@ def _weights(source: str | Path, name: str, config: Any, **options: Any) -> nn.M
     return module.eval()
 
 
+@contextmanager
+def _quietly(quiet: bool) -> Iterator[None]:
+    """Without a progress bar, for reading a file, which is quick; a download shows how far it is."""
+    logging: Any = transformers.utils.logging
+    if not (quiet and logging.is_progress_bar_enabled()):
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
+
+
 def _tokenizer(source: str | Path, **options: Any) -> Any:
     """The tokenizer stored beside the weights; None where there is none, since token ids are prompts too."""
     try:
-        return transformers.AutoTokenizer.from_pretrained(source, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **options)
     except (OSError, ValueError, KeyError):
         return None
+    # Without files, transformers makes up a tokenizer of the model's type that knows nothing but special tokens.
+    return tokenizer if len(tokenizer) > len(tokenizer.all_special_ids) else None
 
 
 def _unknown(name: str, why: str) -> UnknownModelError:
