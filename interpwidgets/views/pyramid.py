@@ -136,9 +136,9 @@ def _strips(queries: slice, step: int, per_row: int) -> Iterator[tuple[slice, In
         if offsets is not None:
             chosen = starts + offsets
         else:
-            part = step / take
+            parts = np.arange(take + 1) * step // take
             jitter = np.stack([np.random.default_rng((step, int(s))).random(take) for s in starts[:, 0]])
-            chosen = starts + ((np.arange(take) + jitter) * part).astype(np.int64)
+            chosen = starts + parts[:-1] + (jitter * np.diff(parts)).astype(np.int64)
         yield slice(row, stop), chosen.reshape(-1)
     if rest:
         last = np.unique(np.linspace(0, rest - 1, min(take, rest)).astype(np.int64))
