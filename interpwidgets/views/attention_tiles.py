@@ -1,0 +1,208 @@
+"""The tiles of an attention view: what the page can ask for, and which of it travels first.
+
+A head is named by prompt, layer and head; `minus` names a prompt to subtract (−1: none), and in place of a head's
+number may stand `mean`, `max` or `rollout`, for heads taken together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from interpwidgets.views import finder, pyramid
+from interpwidgets.views.derived import Difference, OverHeads, Rollout
+from interpwidgets.views.source import AttentionSource, Floats
+from interpwidgets.views.tile import Tile
+from interpwidgets.views.view import key_of
+
+__all__ = ["AttentionTiles", "Shown"]
+
+BAND = 1 << 16  # exact weights sent at once: a whole head up to 256 × 256, else as many rows (or columns) as fit
+COLUMN = 1 << 28  # weights summed for a band of columns at most: all of a prompt of 16,384 tokens
+CHUNK = 1024  # tokens sent at once
+OPENING_TOKENS = 4 * CHUNK
+OPENING_HEADS = 512_000  # bytes of exact weights that travel with the view: all heads of a short prompt
+_SCREEN = 512  # pixels of a head on the first screen, about
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is on screen: one head of one prompt, or of a difference, or of two prompts side by side."""
+
+    prompt: int
+    minus: int
+    beside: int | None
+    layer: int
+    head: int | str
+    pooling: str
+
+
+class AttentionTiles:
+    """Answers for every tile of an attention view. Nothing here changes once asked, but for caches."""
+
+    def __init__(self, sources: Sequence[AttentionSource], names: Sequence[str], scores: Mapping[str, Floats]) -> None:
+        self.sources, self.names, self.scores = sources, names, scores
+        self._templates: dict[tuple[int, int], dict[str, Floats]] = {}
+        self._atlases: dict[tuple[int, int], Tile] = {}
+        self._derived: dict[tuple[int, int, str], AttentionSource] = {}
+
+    @property
+    def score_names(self) -> list[str]:
+        """What heads can be sorted by: the user's scores, then the templates."""
+        return [*self.scores, *finder.TEMPLATES]
+
+    def facts(self, prompt: int) -> dict[str, Any]:
+        """What the page must know of a prompt before it asks for anything."""
+        source = self.sources[prompt]
+        rows, columns = self._bands(prompt)
+        same = source.query_tokens is source.key_tokens
+        facts = {"name": self.names[prompt], "shape": list(source.shape), "causal": source.causal, "same": same}
+        return {**facts, "rows": rows, "columns": columns, "chunk": CHUNK}
+
+    def source(self, prompt: int, minus: int = -1, head: int | str = 0) -> AttentionSource:
+        """What a head is a head of: the prompt, heads of it taken together, a difference of either."""
+        how = head if isinstance(head, str) else "none"
+        if (found := self._derived.get((prompt, minus, how))) is None:
+            found = self.sources[prompt]
+            if how == "rollout":
+                found = Rollout(found)
+            elif how != "none":
+                found = OverHeads(found, how)
+            if minus >= 0:
+                found = Difference(found, minus=self.source(minus, -1, head))
+            self._derived[prompt, minus, how] = found
+        return found
+
+    def tile(self, what: str, prompt: int, minus: int = -1, **key: Any) -> Tile:
+        """One of: `tokens`, `atlas` (all heads, pooled), `image` (a square of one head, pooled), `rows` and `columns`
+        (exact weights), `scores` (of every head).
+        """
+        if what == "tokens":
+            return self._tokens(prompt, **key)
+        if what == "atlas":
+            return self.atlas(prompt, minus)
+        if what == "scores":
+            return Tile(self._scores(prompt, minus, **key))
+        if what in ("image", "rows", "columns"):
+            head = key.pop("head")
+            where = (self.source(prompt, minus, head), key.pop("layer"), head if isinstance(head, int) else 0)
+            if what == "image":
+                mean = key.pop("pooling") == "mean"
+                return pyramid.image(*where, **key, mean=mean, signed=minus >= 0)
+            rows, columns = self._bands(prompt)
+            return _rows(*where, rows, **key) if what == "rows" else _columns(*where, columns, **key)
+        raise KeyError(f"no tile is called {what!r}")
+
+    def atlas(self, prompt: int, minus: int) -> Tile:
+        """All heads of a prompt, or of a difference, pooled to thumbnails."""
+        if (prompt, minus) not in self._atlases:
+            self._atlases[prompt, minus] = pyramid.atlas(self.source(prompt, minus), signed=minus >= 0)
+        return self._atlases[prompt, minus]
+
+    def _tokens(self, prompt: int, axis: str, chunk: int) -> Tile:
+        source = self.sources[prompt]
+        tokens = source.query_tokens if axis == "query" else source.key_tokens
+        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+        ids = None if tokens.ids is None else tokens.ids[part].tolist()
+        special = np.flatnonzero(tokens.special[part]).tolist()
+        return Tile.of_json({"text": tokens[part], "ids": ids, "special": special})
+
+    def _scores(self, prompt: int, minus: int, name: str, region: Sequence[int] = ()) -> Floats:
+        if name in self.scores:
+            return self.scores[name]
+        source = self.source(prompt, minus)
+        if name == "region":
+            first, last, left, right = region
+            return finder.region_scores(source, slice(first, last), slice(left, right))
+        if (prompt, minus) not in self._templates:
+            self._templates[prompt, minus] = finder.template_scores(source)
+        return self._templates[prompt, minus][name]
+
+    def _bands(self, prompt: int) -> tuple[int, int]:
+        """How many queries a tile of rows holds, and how many keys a tile of columns."""
+        _, _, queries, keys = self.sources[prompt].shape
+        return max(1, BAND // keys), max(1, BAND // queries)
+
+    # Keys of many tiles, the most important first ----------------------------------------------------------------
+
+    def first_screen(self, shown: Shown) -> Iterator[str]:
+        """What the page draws first, and all heads of a short prompt."""
+        prompts = [shown.prompt] if shown.beside is None else [shown.prompt, shown.beside]
+        for prompt in prompts:
+            yield from self._token_keys(prompt, OPENING_TOKENS)
+            yield key_of(what="atlas", prompt=prompt, minus=shown.minus)
+            yield from self._head_keys(prompt, shown.minus, shown.layer, shown.head, shown.pooling)
+        layers, heads, queries, keys = self.sources[shown.prompt].shape
+        if 4 * layers * heads * queries * keys <= OPENING_HEADS:
+            for layer, head in product(range(layers), range(heads)):
+                yield from self._head_keys(shown.prompt, shown.minus, layer, head, shown.pooling)
+
+    def stored(self, shown: Shown) -> Iterator[str]:
+        """What a page without a kernel holds: the first screen, scores, every head, then all of the head shown."""
+        yield from self.first_screen(shown)
+        prompts = range(len(self.sources))
+        for prompt in prompts:
+            yield from self._token_keys(prompt, 1 << 30)
+            yield key_of(what="atlas", prompt=prompt, minus=-1)
+            for name in self.score_names:
+                yield key_of(what="scores", prompt=prompt, minus=-1, name=name)
+        now = (shown.prompt, shown.minus)
+        for prompt, minus in [now, *((prompt, -1) for prompt in prompts if (prompt, -1) != now)]:
+            layers, heads = self.sources[prompt].shape[:2]
+            for layer, head in product(range(layers), range(heads)):
+                yield from self._head_keys(prompt, minus, layer, head, shown.pooling)
+        where = {"prompt": shown.prompt, "minus": shown.minus, "layer": shown.layer, "head": shown.head}
+        yield from self._head_keys(*now, shown.layer, shown.head, shown.pooling, finest=0)
+        rows, _ = self._bands(shown.prompt)
+        for band in range(-(-self.sources[shown.prompt].shape[2] // rows)):
+            yield key_of(what="rows", **where, band=band)
+
+    def _token_keys(self, prompt: int, at_most: int) -> Iterator[str]:
+        source = self.sources[prompt]
+        # One list where queries and keys are the same tokens: the page reads it for both.
+        axes = {"key": source.key_tokens} if self.facts(prompt)["same"] else {}
+        for axis, tokens in (axes or {"query": source.query_tokens, "key": source.key_tokens}).items():
+            for chunk in range(-(-min(len(tokens), at_most) // CHUNK)):
+                yield key_of(what="tokens", prompt=prompt, axis=axis, chunk=chunk)
+
+    def _head_keys(
+        self, prompt: int, minus: int, layer: int, head: int | str, pooling: str, finest: int | None = None
+    ) -> Iterator[str]:
+        """One head as first shown: exact if it is small, else as a picture; down to the level `finest`."""
+        source = self.sources[prompt]
+        _, _, queries, keys = source.shape
+        where = {"prompt": prompt, "minus": minus, "layer": layer, "head": head}
+        if queries * keys <= BAND:
+            yield key_of(what="rows", **where, band=0)
+            return
+        coarse = int(np.ceil(np.log2(max(queries, keys, _SCREEN) / _SCREEN)))
+        for level in range(coarse, coarse - 1 if finest is None else finest - 1, -1):
+            side = pyramid.TILE_PIXELS * 2**level
+            plane = pooling if level else "max"  # a pixel of one weight is its own mean
+            for row, column in product(range(-(-queries // side)), range(-(-keys // side))):
+                if column <= row or not source.causal:
+                    yield key_of(what="image", **where, pooling=plane, level=level, row=row, column=column)
+
+
+def _rows(source: AttentionSource, layer: int, head: int, per_band: int, band: int) -> Tile:
+    """A band of queries with all their weights, exact: `[query, key]`."""
+    _, _, queries, keys = source.shape
+    rows = np.arange(band * per_band, min((band + 1) * per_band, queries))
+    return Tile(source.block(layer, head, rows, slice(0, keys)))
+
+
+def _columns(source: AttentionSource, layer: int, head: int, per_band: int, band: int) -> Tile:
+    """A band of keys with the weights of all queries on them, exact: `[key, query]`.
+
+    A column needs the sum of every row it crosses: of a very long prompt, of some rows only; the others are NaN.
+    """
+    _, _, queries, keys = source.shape
+    span = slice(band * per_band, min((band + 1) * per_band, keys))
+    rows = np.unique(np.linspace(0, queries - 1, min(queries, COLUMN // keys)).astype(np.int64))
+    columns = np.full((span.stop - span.start, queries), np.nan, dtype=np.float32)
+    columns[:, rows] = source.block(layer, head, rows, span).T
+    return Tile(columns, {} if len(rows) == queries else {"sampled": [len(rows), queries]})
