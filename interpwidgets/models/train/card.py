@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interpwidgets.errors import InputError
 from interpwidgets.models.scores import copy_accuracy, head_scores, in_context_score, repeated_tokens, token_losses
 from interpwidgets.models.train.corpus import BOS, ORDINARY
 from interpwidgets.models.train.induction import NAME
@@ -43,7 +44,7 @@ def finished_runs(out: Path) -> list[Run]:
             runs.append(run)
     recipes = {json.dumps({**run.about["recipe"], "seed": None}) for run in runs}
     if len(runs) < 3 or len(recipes) > 1:
-        raise ValueError(
+        raise InputError(
             f"{out} holds {len(runs)} finished runs of {len(recipes)} recipes; a card needs three seeds or more of "
             f"one recipe: python -m interpwidgets.models.train {NAME} --seed 0 (1, 2) --out {out}"
         )
@@ -73,7 +74,7 @@ def write_card(out: Path, ship: int, into: Path) -> None:
 
     runs = {run.about["recipe"]["seed"]: run for run in finished_runs(out)}
     if ship not in runs:
-        raise ValueError(f"seed {ship} has no finished run in {out}; there are {sorted(runs)}")
+        raise InputError(f"seed {ship} has no finished run in {out}; there are {sorted(runs)}")
     samples: dict[int, list[dict[str, float]]] = {}
     for seed, run in runs.items():
         model = load(run.checkpoint(run.log()[-1]["step"]))
@@ -158,7 +159,10 @@ def _checkpoint(run: Run, step: int) -> dict[str, Any]:
 
 def _ship(run: Run, steps: list[int], into: Path) -> None:
     """Copy the weights: the last ones as the model, those before as its checkpoints, and nothing that was there."""
-    shutil.rmtree(into, ignore_errors=True)
+    if into.exists() and any(into.iterdir()):
+        if not (into / "config.json").exists():
+            raise InputError(f"{into} holds something that is no model system: name a new or empty folder with --into.")
+        shutil.rmtree(into)
     for step in steps:
         folder = into if step == steps[-1] else into / "checkpoints" / f"step-{step:05d}"
         folder.mkdir(parents=True, exist_ok=True)

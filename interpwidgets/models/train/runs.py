@@ -20,6 +20,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from interpwidgets.errors import InputError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -41,7 +43,7 @@ class Run:
         card = self.folder / "run.json"
         if card.exists() and (found := json.loads(card.read_text())) != self.about:
             different = sorted(key for key in self.about if found.get(key) != self.about[key])
-            raise ValueError(f"{self.folder} holds another run ({', '.join(different)} differ): choose another --out")
+            raise InputError(f"{self.folder} holds another run ({', '.join(different)} differ): choose another --out")
         card.write_text(json.dumps(self.about, indent=2) + "\n")
         step = self._state_step()
         # A run cut off between two writes may have logged or kept a step that its state has not reached.
