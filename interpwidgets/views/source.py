@@ -74,7 +74,7 @@ class ArraySource:
     def block(self, layer: int, head: int, queries: Ints, keys: slice) -> Floats:
         """The weights from those queries to that range of keys, `[query, key]`; a view where one will do."""
         pattern = self._layers[layer][head]
-        consecutive = len(queries) and queries[-1] - queries[0] + 1 == len(queries)
+        consecutive = len(queries) > 0 and bool((np.diff(queries) == 1).all())
         rows = pattern[queries[0] : queries[-1] + 1] if consecutive else pattern[queries]
         return np.asarray(rows[:, keys], dtype=np.float32)
 
@@ -147,18 +147,11 @@ def _keys_like(queries: Tokens, n_keys: int) -> Tokens:
 def _prompts(data: Any) -> list[list[NDArray[Any]]]:
     """Per prompt, one `[head, query, key]` array a layer."""
     if isinstance(data, (tuple, list)) and data and hasattr(data[0], "shape"):  # output_attentions
-        layers = [_array(layer) for layer in data]
-        shapes = {layer.shape for layer in layers}
-        if len(shapes) != 1 or layers[0].ndim != 4:
-            raise InputError(
-                "A tuple of attentions must hold one [batch, head, query, key] array a layer, all of one shape; got "
-                f"{[list(shape) for shape in sorted(shapes)]}."
-            )
-        return [[layer[prompt] for layer in layers] for prompt in range(len(layers[0]))]
+        return _of_batch([_array(layer) for layer in data], "A tuple of attentions")
     if cached := _transformer_lens_patterns(data):
         layers = [_array(layer) for layer in cached]
         layers = [layer[None] if layer.ndim == 3 else layer for layer in layers]  # remove_batch_dim() leaves three
-        return [[layer[prompt] for layer in layers] for prompt in range(len(layers[0]))]
+        return _of_batch(layers, "A cache's hook_pattern entries")
     array = _array(data)
     if array.ndim != 4:
         few = {3: " Add the missing axis: attention[None].", 2: " Add the missing axes: attention[None, None]."}
@@ -166,9 +159,25 @@ def _prompts(data: Any) -> list[list[NDArray[Any]]]:
         hint = (few | many).get(array.ndim, "")
         got = list(array.shape)
         raise InputError(f"Attention must be [layer, head, query, key]; got an array of shape {got}.{hint}")
+    _not_empty(array)
+    return [list(array)]
+
+
+def _of_batch(layers: list[NDArray[Any]], what: str) -> list[list[NDArray[Any]]]:
+    """Per prompt, its layers, from a `[batch, head, query, key]` array a layer."""
+    shapes = {layer.shape for layer in layers}
+    if len(shapes) != 1 or layers[0].ndim != 4:
+        raise InputError(
+            f"{what} must hold one [batch, head, query, key] array a layer, all of one shape; got "
+            f"{', '.join(str(list(shape)) for shape in sorted(shapes))}."
+        )
+    _not_empty(layers[0])
+    return [[layer[prompt] for layer in layers] for prompt in range(len(layers[0]))]
+
+
+def _not_empty(array: NDArray[Any]) -> None:
     if 0 in array.shape:
         raise InputError(f"Attention must not be empty; got an array of shape {list(array.shape)}.")
-    return [list(array)]
 
 
 def _transformer_lens_patterns(data: Any) -> list[Any]:
@@ -210,12 +219,11 @@ def _array(data: Any) -> NDArray[Any]:
 def _check(layers: Sequence[NDArray[Any]], rows: bool) -> None:
     for layer, heads in enumerate(layers):
         for head, pattern in enumerate(heads):
-            low = pattern.min()
-            if not low >= 0:  # NaN too
-                bad = np.argwhere(~(pattern >= 0))[0]
+            if not (pattern.min() >= 0 and pattern.max() < np.inf):  # NaN too
+                bad = np.argwhere(~((pattern >= 0) & (pattern < np.inf)))[0]
                 value = pattern[tuple(bad)]
                 raise InputError(
-                    f"Attention weights must be numbers of at least 0; layer {layer}, head {head}, query {bad[0]}, key "
+                    f"Attention weights must be finite and at least 0; layer {layer}, head {head}, query {bad[0]}, key "
                     f"{bad[1]} is {value}. Are these scores from before the softmax?"
                 )
             if rows:
