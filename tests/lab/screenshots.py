@@ -63,7 +63,8 @@ def of_readme(browser: Browser, out: Path) -> Iterator[Path]:
             with new_page(browser, width=1180, offline=True, dark=dark) as (page, _):
                 page.goto(address)
                 page.locator(".iw-pixels canvas").wait_for(timeout=TIMEOUT)
-                page.add_style_tag(content=".iw-live { display: none }")  # the picture stands for the live view
+                # The picture stands for the live view, with some air around it.
+                page.add_style_tag(content=".iw-live { display: none } .iw-attention { padding: 12px }")
                 settle(page)
                 path = out / f"attention-{'dark' if dark else 'light'}.png"
                 page.locator(".iw-attention").screenshot(path=path)
