@@ -40,7 +40,7 @@ export function Axis({
   const showMarked = !named && marked !== undefined && marked >= first && marked < last && !positions.includes(marked);
   return (
     <div
-      class={`iw-axis iw-axis-${axis}`}
+      class={`iw-axis iw-axis-${axis}${named ? "" : " iw-numbered"}`}
       style={px({ [axis === "query" ? "height" : "width"]: size })}
       aria-hidden="true"
     >

@@ -40,7 +40,7 @@ export function Line({
       {direction === "query" ? <>what query {from} attends to</> : <>which queries attend to key {from}</>}
       {line?.sampled &&
         ` (${line.sampled[0].toLocaleString()} of ${line.sampled[1].toLocaleString()} queries looked at)`}
-      {fallback && " (the last; hover or click another)"}
+      {fallback && " (hover or click another)"}
       <Strongest
         prompt={prompt}
         at={panel.prompt}

@@ -64,7 +64,7 @@ function Attention() {
   };
   if (hover?.query !== undefined && hover.key === undefined) delete cell.key;
   if (hover?.key !== undefined && hover.query === undefined) delete cell.query;
-  const active = (direction === "query" ? cell.query : cell.key) ?? (direction === "query" ? queries : nKeys) - 1;
+  const active = (direction === "query" ? cell.query : cell.key) ?? (direction === "query" ? queries - 1 : 0);
   const fallback = (direction === "query" ? cell.query : cell.key) === undefined;
 
   const select = ({ query = traits.query, key = traits.key }: { query?: number | null; key?: number | null }) =>
