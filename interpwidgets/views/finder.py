@@ -34,7 +34,7 @@ def template_scores(source: AttentionSource) -> dict[str, Floats]:
     scores = {name: np.zeros((layers, heads), dtype=np.float32) for name in TEMPLATES}
     for layer in range(layers):
         for head in range(heads):
-            block = source.block(layer, head, chosen, slice(0, n_keys))
+            block = _weights(source, layer, head, chosen, slice(0, n_keys))
             for name, (rows, keys) in pairs.items():
                 if len(rows):
                     scores[name][layer, head] = block[rows, keys].sum() / len(np.unique(rows))
@@ -45,8 +45,15 @@ def region_scores(source: AttentionSource, queries: slice, keys: slice) -> Float
     """The attention that each head spends in a region, averaged over its queries, `[layer, head]`."""
     layers, heads, _, n_keys = source.shape
     chosen = _queries(queries.start, queries.stop, layers * heads * n_keys)
-    scores = [[source.block(la, he, chosen, keys).sum(axis=1).mean() for he in range(heads)] for la in range(layers)]
-    return np.array(scores, dtype=np.float32)
+    scores = np.zeros((layers, heads), dtype=np.float32)
+    for layer, head in np.ndindex(layers, heads):
+        scores[layer, head] = _weights(source, layer, head, chosen, keys).sum(axis=1).mean()
+    return scores
+
+
+def _weights(source: AttentionSource, layer: int, head: int, queries: Ints, keys: slice) -> Floats:
+    """A block; in a difference, a token without a counterpart differs by nothing."""
+    return np.nan_to_num(source.block(layer, head, queries, keys), nan=0.0)
 
 
 def _queries(start: int, stop: int, weights_a_query: int) -> Ints:
@@ -59,7 +66,7 @@ def _queries(start: int, stop: int, weights_a_query: int) -> Ints:
 def _pairs(template: str, source: AttentionSource, queries: Ints) -> tuple[Ints, Ints]:
     """The template's cells: indices into `queries`, and keys."""
     rows = np.arange(len(queries))
-    if source.shape[2] != source.shape[3]:  # queries of another text, or the last few: only the first key has a meaning
+    if source.query_tokens is not source.key_tokens:  # another text, or the last few: only the first key has a meaning
         return (rows, np.zeros_like(rows)) if template == "first token" else _none()
     if template == "self":
         return rows, queries
