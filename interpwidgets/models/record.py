@@ -86,7 +86,7 @@ def _layer(layer: int, depth: range) -> int:
 def _check_numbers(model: Model, batch: Batch, tape: Tape, logits: Tensor | None) -> None:
     """Refuse NaN and infinity. The fast attention kernels swallow NaN in q and k, so the ends alone do not show it."""
     real = batch.inputs.get("attention_mask")
-    ends = [end if real is None else end[real.bool()] for end in (tape.last, logits) if end is not None]
+    ends = [end if real is None else end[real.bool().to(end.device)] for end in (tape.last, logits) if end is not None]
     heads = [part for layer in tape.attention.values() for part in (layer.q, layer.k)]
     # A sum is not finite if one of its terms is not, and takes no second array to find out.
     if all(bool(part.sum(dtype=torch.float32).isfinite()) for part in (*ends, *heads)):

@@ -100,6 +100,8 @@ class Recording:
         return len(self.tokens)
 
     def __getitem__(self, key: str | tuple[str, int]) -> Tensor:
+        if not isinstance(key, str) and not (isinstance(key, tuple) and len(key) == 2):
+            raise InputError(f"A recording is read by site and layer, as in rec['resid_post', 0]; got rec[{key!r}].")
         site, layer = (key, None) if isinstance(key, str) else key
         if site == "logits" and self._logits is not None:
             return self._without_padding(self._logits)
@@ -129,7 +131,10 @@ class Recording:
         if layer not in source.layers:
             raise NotRecordedError(f"There is no attention of layer {layer}. {self._contents()}")
         positions = np.arange(len(source.tokens))
-        rows, columns = (positions[slice(None) if part is None else part] for part in (queries, keys))
+        try:
+            rows, columns = (positions[slice(None) if part is None else part] for part in (queries, keys))
+        except IndexError as error:
+            raise InputError(f"Prompt {prompt} has the positions 0 to {len(positions) - 1}: {error}.") from None
         wanted = np.atleast_1d(columns)
         first, last = (int(wanted.min()), int(wanted.max()) + 1) if wanted.size else (0, 0)
         block = source.block(source.layers.index(layer), head, np.atleast_1d(rows), slice(first, last))
@@ -211,7 +216,7 @@ def _four(name: str, given: Any) -> Tensor:
         shape, kind = tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")
         raise InputError(f"{name} is [layer, pos, head, d_head] of floating-point numbers; got {shape} of {kind}.")
     # A sum is NaN or infinite if any of its terms is, and takes no second array to find out.
-    if bad := [layer for layer, part in enumerate(tensor) if not bool(part.sum(dtype=torch.float64).isfinite())]:
+    if bad := [layer for layer, part in enumerate(tensor) if not bool(part.sum(dtype=torch.float32).isfinite())]:
         raise InputError(f"{name} holds NaN or infinite numbers in layer {bad[0]}.")
     return tensor
 

@@ -8,7 +8,7 @@ it does nothing else, so that a model may be used by another thread meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,7 +17,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
@@ -129,7 +128,7 @@ AttentionMaskInterface.register(_NAME, sdpa_mask)
 def recording_on(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[None]:
     """Make the model emit to this tape, in this context, until the `with` ends."""
     with ExitStack() as undo:
-        undo.enter_context(_turns.setdefault(module, RLock()))
+        undo.enter_context(_turns.setdefault(anatomy.base, RLock()))
         token = _current.set(tape)
         undo.callback(_current.reset, token)
         for part in module.modules():
@@ -140,8 +139,9 @@ def recording_on(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[No
             undo.callback(setattr, config, _SETTING, getattr(config, _SETTING))
             setattr(config, _SETTING, _NAME)
         for layer, block in enumerate(anatomy.blocks):
-            for handle in _hang(block, layer, tape):
-                undo.callback(handle.remove)
+            before, after = _hooks(layer, tape)
+            undo.callback(block.register_forward_pre_hook(before, with_kwargs=True).remove)
+            undo.callback(block.register_forward_hook(after).remove)
         yield
 
 
@@ -151,7 +151,9 @@ def _configs(module: nn.Module) -> list[Any]:
     return [config for config in configs.values() if hasattr(config, _SETTING)]
 
 
-def _hang(block: nn.Module, layer: int, tape: Tape) -> list[RemovableHandle]:
+def _hooks(layer: int, tape: Tape) -> tuple[Callable[..., None], Callable[..., None]]:
+    """What to call before and after a block; other contexts that use the model meanwhile are not listened to."""
+
     def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if _current.get() is tape:
             tape.enter_block(layer, args[0] if args else kwargs["hidden_states"])
@@ -160,4 +162,4 @@ def _hang(block: nn.Module, layer: int, tape: Tape) -> list[RemovableHandle]:
         if _current.get() is tape:
             tape.leave_block(layer, output if isinstance(output, Tensor) else output[0])
 
-    return [block.register_forward_pre_hook(before, with_kwargs=True), block.register_forward_hook(after)]
+    return before, after

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from transformers import (
     BertModel,
     Gemma2Config,
@@ -56,6 +57,23 @@ def test_a_prompt_longer_than_the_position_table(modules: dict[str, PreTrainedMo
     iw.record(model, [1] * 48)
     with pytest.raises(iw.InputError, match=r"Prompt 1 has 49 tokens, .* for 48"):
         iw.record(model, [[1], [1] * 49])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "context"),
+    [("Roberta", {"max_position_embeddings": 50}, 48), ("OPT", {"word_embed_proj_dim": 16, "ffn_dim": 16}, 2048)],
+)
+def test_reserved_rows_of_a_position_table_are_no_positions(kind: str, options: dict[str, int], context: int) -> None:
+    size = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16, "vocab_size": 20}
+    config = getattr(transformers, f"{kind}Config")(**size, **options)
+    head = "ForMaskedLM" if kind == "Roberta" else "ForCausalLM"
+    model = iw.Model(getattr(transformers, kind + head)(config).eval())
+    assert model.context == context
+    iw.record(model, [5] * context)
+    with pytest.raises(iw.InputError, match=f"{context + 1} tokens, .* for {context}"):
+        iw.record(model, [5] * (context + 1))
+    with pytest.raises((IndexError, RuntimeError)), torch.no_grad():
+        model.module(torch.tensor([[5] * (context + 1)]))  # what it would have said otherwise
 
 
 def test_rotary_positions_have_no_edge(modules: dict[str, PreTrainedModel]) -> None:

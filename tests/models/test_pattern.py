@@ -99,6 +99,14 @@ def test_common_masks_are_kept_in_a_word(lengths: list[int], causal: bool, addit
     assert mask.causal == (causal or max(lengths) == 1)  # one token alone: both are the same
 
 
+def test_a_mask_too_large_to_keep_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interpwidgets.models.mask._LARGEST", 15)
+    window = torch.ones(1, 1, 4, 4, dtype=torch.bool).tril().triu(-1)
+    with pytest.raises(iw.InputError, match="16 entries; at most 15"):
+        Mask.of(window, lengths=[4], heads=1)
+    assert Mask.of(window, lengths=[2], heads=1).causal  # what fits a short description is not kept
+
+
 def test_a_bias_is_not_a_mask() -> None:
     with pytest.raises(iw.InputError, match="bias"):
         Mask.of(torch.randn(1, 1, 3, 3), lengths=[3], heads=1)
@@ -250,6 +258,11 @@ def test_questions_beyond_the_edges_are_refused() -> None:
         rec["resid_pre", 0]
     with pytest.raises(iw.NotRecordedError, match=r"rec\['q', 0\]"):
         rec["q"]
+    for key in [0, ("q",), ("q", 0, 1)]:
+        with pytest.raises(iw.InputError, match="read by site and layer"):
+            rec[key]  # type: ignore[index]
+    with pytest.raises(iw.InputError, match="positions 0 to 4"):
+        rec.pattern(0, 0, queries=5)
 
 
 def test_a_pattern_too_large_to_hand_out_is_refused_at_once() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import PreTrainedModel
@@ -274,6 +275,25 @@ def test_half_precision(
     torch.testing.assert_close(
         rec["pattern", 0][0], eager(module, ids)["attentions"][0].float(), atol=coarse, rtol=8 * coarse
     )
+
+
+@pytest.mark.parametrize("kind", ["Mistral", "ModernBert"])
+def test_a_sliding_window(eager: Any, prompts: Prompts, kind: str) -> None:
+    """A mask that is neither everything nor the past, different from layer to layer."""
+    window = {"Mistral": {"sliding_window": 5, "num_key_value_heads": 2}, "ModernBert": {"local_attention": 6}}[kind]
+    size = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "intermediate_size": 48}
+    config = getattr(transformers, f"{kind}Config")(vocab_size=61, pad_token_id=0, **size, **window)
+    head = "ForCausalLM" if kind == "Mistral" else "ForMaskedLM"
+    module = getattr(transformers, kind + head)(config).eval()
+    batch = prompts(19, 8)
+    rec = iw.record(module, batch)
+    for number, ids in enumerate(batch):
+        truth = eager(module, ids)["attentions"]
+        for layer in range(2):
+            for head_number in range(4):
+                pattern = rec.pattern(layer, head_number, prompt=number)
+                torch.testing.assert_close(pattern, truth[layer, head_number], atol=1e-5, rtol=0)
+    assert (rec.pattern(1, 0)[-1, :5] == 0).all()
 
 
 def test_layers_and_sites_can_be_chosen(gpt2: iw.Model, prompts: Prompts) -> None:
