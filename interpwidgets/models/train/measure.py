@@ -26,6 +26,7 @@ ROWS, LENGTH = 32, 40  # random prompts in a sample, and tokens said twice in ea
 
 MEASURES = {
     "copy_accuracy": f"second copy of {LENGTH} random tokens: share predicted best (chance 1/512)",
+    "copy_accuracy_3": "the same, 3 random tokens",
     "copy_accuracy_10": "the same, 10 random tokens",
     "copy_accuracy_120": "the same, 120 random tokens (241 of 256 positions)",
     "first_copy_loss": "loss on the first copy, nats (ln 509 = 6.23 is all that can be had)",
@@ -116,6 +117,7 @@ def measure(model: Any, seed: int) -> dict[str, float]:
 
     found = {
         "copy_accuracy": accuracy(),
+        "copy_accuracy_3": accuracy(draw(3), 3),
         "copy_accuracy_10": accuracy(draw(10), 10),
         "copy_accuracy_120": accuracy(draw(120), 120),
         "first_copy_loss": float(losses[:, :LENGTH].mean()),
