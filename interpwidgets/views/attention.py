@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -163,18 +164,29 @@ class AttentionView(View, view="attention"):
     # Bad input -----------------------------------------------------------------------------------------------------
 
     def _score(self, name: str, values: Any) -> Floats:
-        scores = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=np.float32)
         layers, heads = self._sources[0].shape[:2]
+        try:
+            scores = np.asarray(values.detach().cpu() if hasattr(values, "detach") else values, dtype=np.float32)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"Score {name!r} must be numbers, [layer, head] = {[layers, heads]}: {error}.") from None
         if scores.shape != (layers, heads):
             got = list(scores.shape)
             raise InputError(f"Score {name!r} must be [layer, head] = {[layers, heads]}; got shape {got}.")
+        if not np.isfinite(scores).all():
+            layer, head = np.argwhere(~np.isfinite(scores))[0]
+            value = scores[layer, head]
+            raise InputError(f"Score {name!r} is {value} for layer {layer}, head {head}: heads cannot be sorted by it.")
         return scores
 
-    def _head_named(self, head: tuple[int, int]) -> tuple[int, int]:
+    def _head_named(self, place: tuple[int, int]) -> tuple[int, int]:
         layers, heads = self._sources[0].shape[:2]
-        if not (isinstance(head, tuple) and len(head) == 2 and 0 <= head[0] < layers and 0 <= head[1] < heads):
-            raise InputError(f"labels are {{(layer, head): text}} for {layers} layers × {heads} heads; got {head!r}.")
-        return head
+        try:
+            layer, head = map(index, place)  # NumPy's integers too, which JSON does not know
+        except (TypeError, ValueError):
+            layer = head = -1
+        if not (0 <= layer < layers and 0 <= head < heads):
+            raise InputError(f"labels are {{(layer, head): text}} for {layers} layers × {heads} heads; got {place!r}.")
+        return layer, head
 
     @traitlets.observe("prompt")
     def _other_prompt(self, _: Any) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from interpwidgets.errors import InputError
 from interpwidgets.views import finder, pyramid
 from interpwidgets.views.derived import Difference, OverHeads, Rollout
 from interpwidgets.views.source import AttentionSource, Floats
@@ -70,8 +71,10 @@ class AttentionTiles:
             found = self.sources[prompt]
             if how == "rollout":
                 found = Rollout(found)
-            elif how != "none":
+            elif how in ("mean", "max"):
                 found = OverHeads(found, how)
+            elif how != "none":
+                raise KeyError(f"heads are taken together by mean, max or rollout, not {how!r}")
             if minus >= 0:
                 found = Difference(found, minus=self.source(minus, -1, head))
             self._derived[prompt, minus, how] = found
@@ -116,7 +119,12 @@ class AttentionTiles:
             return self.scores[name]
         source = self.source(prompt, minus)
         if name == "region":
-            first, last, left, right = region
+            first, last, left, right = region or (0, 0, 0, 0)
+            _, _, queries, keys = source.shape
+            if not (0 <= first < last <= queries and 0 <= left < right <= keys):
+                raise InputError(
+                    f"Region {list(region)} is not within {queries} queries × {keys} keys: paint one over the matrix."
+                )
             return finder.region_scores(source, slice(first, last), slice(left, right))
         if (prompt, minus) not in self._templates:
             self._templates[prompt, minus] = finder.template_scores(source)

@@ -37,7 +37,7 @@ Packed = tuple[dict[str, Any], bytes]
 
 def key_of(**key: Any) -> str:
     """A tile's name on the wire: JSON without spaces, members in the order given (the page writes it the same way)."""
-    return json.dumps(key, separators=(",", ":"))
+    return json.dumps(key, separators=(",", ":"), ensure_ascii=False)
 
 
 class View(anywidget.AnyWidget):
@@ -123,7 +123,8 @@ class View(anywidget.AnyWidget):
     def _answer(self, _: View, content: Mapping[str, Any], __: list[memoryview]) -> None:
         answers: list[dict[str, Any]] = []
         buffers: list[bytes] = []
-        for key in content.get("tiles", ()):
+        keys = content.get("tiles")
+        for key in keys if isinstance(keys, list) else ():
             try:
                 meta, data = self.packed(key)
             except Exception as error:  # noqa: BLE001, PERF203  the page shows it; the notebook would lose it

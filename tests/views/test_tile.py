@@ -46,9 +46,7 @@ def test_dull_tiles_shrink_and_lively_ones_are_left_alone():
     assert len(data) == 5000
 
 
-@pytest.mark.parametrize(
-    "value", [{"text": ["␣a", "</script>", "⟨U+202E⟩", "日本", "\u00e9"], "ids": None}, [], "x" * 999]
-)
+@pytest.mark.parametrize("value", [{"text": ["␣a", "</script>", "⟨U+202E⟩", "日本", "é"], "ids": None}, [], "x" * 999])
 def test_json_travels_as_a_tile(value):
     meta, data = Tile.of_json(value).pack()
     assert meta["json"] is True
