@@ -166,8 +166,8 @@ def _ship(run: Run, steps: list[int], into: Path) -> None:
     for step in steps:
         folder = into if step == steps[-1] else into / "checkpoints" / f"step-{step:05d}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "model.safetensors").write_bytes((run.checkpoint(step) / "model.safetensors").read_bytes())
-    (into / "config.json").write_bytes((run.checkpoint(steps[-1]) / "config.json").read_bytes())
+        for name in ("model.safetensors", "config.json"):  # weights do not tell how many heads read them
+            (folder / name).write_bytes((run.checkpoint(step) / name).read_bytes())
     word_tokenizer(run.about["recipe"]["context"]).save_pretrained(into)
     path = into / "tokenizer_config.json"  # the class by the name that every release of transformers knows
     path.write_text(
