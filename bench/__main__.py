@@ -1,0 +1,82 @@
+"""`python -m bench`: every claim, written to docs/benchmarks.md; `python -m bench long --quick`: one, roughly."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from datetime import datetime, timezone
+from pathlib import Path
+
+for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[variable] = "1"  # CPU time is comparable when nobody waits for other threads
+
+from bench.report import ROOT, Claim, document
+
+CLAIMS = ("package", "attention", "long", "record")
+
+
+def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
+    """What each claim measures in a run of that size."""
+    from bench import attention, long, package, record
+
+    if size == "full":
+        lengths = (32, 128, 256, 512, 1024)
+        return {
+            "package": lambda: package.run(rounds=7),
+            "attention": lambda: attention.run(lengths, rounds=3, limit=60, peer_lengths=lengths),
+            "long": lambda: long.run(((12, 12, 4096), (12, 12, 16384), (1, 1, 131072)), rounds=2),
+            "record": lambda: record.run(((64, 15), (512, 7))),
+        }
+    if size == "quick":
+        return {
+            "package": lambda: package.run(rounds=3),
+            "attention": lambda: attention.run((32, 128, 1024), rounds=1, limit=8, peer_lengths=(32,)),
+            "long": lambda: long.run(((12, 12, 16384), (1, 1, 131072)), rounds=1),
+            "record": lambda: record.run(((64, 5),)),
+        }
+    return {
+        "package": lambda: package.run(rounds=1),
+        "attention": lambda: attention.run((12,), rounds=1, limit=20, peer_lengths=()),
+        "long": lambda: long.run(((1, 2, 1024),), rounds=1),
+        "record": lambda: record.run(((8, 1),), layers=1),
+    }
+
+
+def main() -> int:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description="Measure our claims against the peers.")
+    parser.add_argument("claims", nargs="*", metavar="claim", help=f"of {', '.join(CLAIMS)}; all unless given")
+    parser.add_argument("--quick", action="store_true", help="three minutes: fewer lengths, one round")
+    parser.add_argument("--tiny", action="store_true", help="seconds: whether the bench itself works")
+    parser.add_argument("--out", type=Path, help="the file to write; docs/benchmarks.md for a full run of all claims")
+    given = parser.parse_args()
+    if unknown := [name for name in given.claims if name not in CLAIMS]:
+        parser.error(f"there is no claim {unknown[0]!r}; there are: {', '.join(CLAIMS)}")
+    size = "tiny" if given.tiny else "quick" if given.quick else "full"
+    started, load = datetime.now(timezone.utc), os.getloadavg()[0]
+    browser = "no browser"
+    claims = []
+    for name, measure in measures(size).items():
+        if given.claims and name not in given.claims:
+            continue
+        print(f"{name}:", file=sys.stderr, flush=True)
+        claim, used = measure()
+        claims.append(claim)
+        browser = used or browser
+    arguments = "".join(f" {name}" for name in given.claims) + (f" --{size}" if size != "full" else "")
+    text = document(claims, started, load, arguments, browser)
+    out = given.out
+    if out is None and size == "full" and not given.claims:
+        out = ROOT / "docs/benchmarks.md"
+    print(text)
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+        print(f"written to {out}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
