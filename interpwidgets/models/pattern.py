@@ -38,7 +38,7 @@ class LayerAttention:
     k: Tensor  # [batch, kv_head, key, d_head]
     scaling: float
     mask: Mask
-    _lse: NDArray[np.float32] | None = field(default=None, repr=False)
+    _lse: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
     def heads(self) -> int:
@@ -46,18 +46,22 @@ class LayerAttention:
         return int(self.q.shape[1])
 
     @property
-    def known_lse(self) -> NDArray[np.float32]:
-        """Log-sum-exps of the rows looked at so far, NaN elsewhere: [batch, head, query].
+    def known_lse(self) -> NDArray[np.float64]:
+        """Log-sum-exps in base 2 of the rows looked at so far, NaN elsewhere: [batch, head, query].
 
-        Threads that fill the same row at once write the same number, but for rounding.
+        In float64, since float32 would round that of large scores by as much as a weight may be wrong. Threads that
+        fill the same row at once write the same number, but for rounding.
         """
         if self._lse is None:
-            self._lse = np.full(self.q.shape[:3], np.nan, dtype=np.float32)
+            self._lse = np.full(self.q.shape[:3], np.nan)
         return self._lse
 
     def lse(self, prompt: int, head: int, length: int, queries: Rows) -> NDArray[np.float32]:
-        """The log-sum-exp of the scores of each of these rows: [query]."""
-        known: NDArray[np.float32] = self.known_lse[prompt, head]  # [query]
+        """The natural log-sum-exp of the scores of each of these rows: [query]."""
+        return (self._lse2(prompt, head, length, queries) * _LN2).astype(np.float32)
+
+    def _lse2(self, prompt: int, head: int, length: int, queries: Rows) -> NDArray[np.float64]:
+        known: NDArray[np.float64] = self.known_lse[prompt, head]  # [query]
         unknown = queries[np.isnan(known[queries])]
         with torch.inference_mode():  # entered here: grad mode belongs to a thread, and any thread may ask
             for strip in self._strips(prompt, head, length, unknown):
@@ -70,7 +74,7 @@ class LayerAttention:
         last = int(queries.max(initial=-1)) if self.mask.causal else length - 1  # key that any of the queries can see
         # Whole rows never use the log-sum-exps that are known: the same question shall have the same answer to the bit.
         softmax = start == 0 and stop > last
-        lse = None if softmax else self.lse(prompt, head, length, queries)[:, None] / _LN2  # [query, 1], base 2
+        lse = None if softmax else self._lse2(prompt, head, length, queries)[:, None]  # [query, 1]
         with torch.inference_mode():
             pattern = torch.empty(len(queries), stop - start, device=self.q.device)
             done = 0
@@ -82,8 +86,12 @@ class LayerAttention:
                     exponentials, total, known[strip.rows] = strip.exponentials()
                     torch.mul(exponentials, total.reciprocal_(), out=seen)
                 else:
-                    shift = torch.from_numpy(lse[here]).to(pattern.device)
-                    torch.exp2(strip.scores(start, end).sub_(shift), out=seen)
+                    coarse = lse[here].astype(np.float32)
+                    fine = (lse[here] - coarse).astype(np.float32)
+                    scores = strip.scores(start, end)
+                    for part in (coarse, fine):
+                        scores -= torch.from_numpy(part).to(scores.device)
+                    torch.exp2(scores, out=seen)
                 pattern[here, end - start :] = 0.0
         numpy: NDArray[np.float32] = pattern.cpu().numpy()
         return numpy
@@ -129,10 +137,10 @@ class _Strip:
         self.mask.forbid(scores, self.prompt, self.head, self.rows, self.run, start)
         return scores
 
-    def exponentials(self) -> tuple[Tensor, Tensor, NDArray[np.float32]]:
-        """Numerator [query, key] and denominator [query, 1] of the softmax, and the log-sum-exps [query]."""
+    def exponentials(self) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
+        """Numerator [query, key] and denominator [query, 1] of the softmax, and the log-sum-exps [query] in base 2."""
         scores = self.scores(0, self.past)
         top = scores.amax(dim=-1, keepdim=True)  # [query, 1]
         total = scores.sub_(top).exp2_().sum(dim=-1, keepdim=True)  # [query, 1]
-        lse: NDArray[np.float32] = (top + total.log2()).mul_(_LN2)[:, 0].cpu().numpy()
+        lse: NDArray[np.float64] = top.cpu().double().add_(total.log2().cpu())[:, 0].numpy()
         return scores, total, lse

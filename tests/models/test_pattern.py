@@ -53,7 +53,8 @@ def test_any_block_in_any_order_equals_the_loop(data: st.DataObject, size: int, 
         block = source.block(layer, head, queries, slice(start, stop))
         assert block.dtype == np.float32
         assert block.shape == (len(queries), max(stop - start, 0))
-        np.testing.assert_allclose(block, truth[queries][:, start:stop], atol=1e-5)
+        # Scores of a hundred are themselves only known to 1e-5 in float32, which is the error of the weights.
+        np.testing.assert_allclose(block, truth[queries][:, start:stop], atol=1e-5 if spread <= 1 else 1e-4)
         if causal:
             assert not block[np.arange(size)[start:stop] > queries[:, None]].any()
 
