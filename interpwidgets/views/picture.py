@@ -51,11 +51,12 @@ def attention_picture(view: AttentionView) -> Image.Image:
         return Image.fromarray(pixels)
 
     left = WIDTH - 3 * PAD - LABELS - LARGE
-    side = max(3, min(64, (left - 24) // heads - 2))
+    pitch = max(2, min(66, (left - 24) // heads))
+    side = pitch - (2 if pitch > 6 else 1)
     shape = (queries / max(queries, keys), keys / max(queries, keys))
-    box = int(LARGE * shape[1]), int(LARGE * shape[0])
+    box = max(1, int(LARGE * shape[1])), max(1, int(LARGE * shape[0]))
     top = 54
-    height = top + max(layers * (side + 2) + 12, box[1] + LABELS + 34)
+    height = top + max(layers * pitch + 12, box[1] + LABELS + 34)
     canvas = Image.new("RGB", (WIDTH, height), "white")
     draw = ImageDraw.Draw(canvas)
     write = _Writer(draw)
@@ -64,11 +65,11 @@ def attention_picture(view: AttentionView) -> Image.Image:
     top_of_all = float(np.nanmax(np.abs(atlas), initial=0)) or 1.0
     shared = view.colour_range[1] if view.colour_range else top_of_all
     for layer in range(layers):
-        y = top + layer * (side + 2)
+        y = top + layer * pitch
         if side >= 9:
             write((PAD, y + side // 2 - 6), f"L{layer}", 10, MUTED)
         for head in range(heads):
-            x = PAD + 24 + head * (side + 2)
+            x = PAD + 24 + head * pitch
             thumb = colours(atlas[layer, head], shared).resize((side, side), Image.Resampling.BOX)
             canvas.paste(thumb, (x, y))
             here = view.aggregate == "none" and (layer, head) == (view.layer, view.head)
@@ -153,7 +154,7 @@ def strongest_edges(view: AttentionView) -> tuple[list[str], list[list[str]]]:
     block = np.nan_to_num(source.block(view.layer, view.head, rows, slice(0, keys)))
     count = min(EDGES, block.size)
     flat = np.argpartition(np.abs(block), -count, axis=None)[-count:]
-    order = sorted(flat.tolist(), key=lambda i: -abs(float(block.flat[i])))
+    order = sorted((i for i in flat.tolist() if block.flat[i]), key=lambda i: -abs(float(block.flat[i])))
     looked = "" if len(rows) == queries else f" (of {len(rows):,} of {queries:,} queries)"
     return [f"query{looked}", "key", "weight"], [_row(source, rows, block, divmod(i, keys)) for i in order]
 

@@ -50,7 +50,7 @@ def test_a_difference_gets_further_from_the_background_on_both_sides(name, kind)
 @pytest.mark.parametrize("name", [*SEQUENTIAL, *DIVERGING])
 def test_equal_steps_look_equal(name):
     apart = steps(seen(name, "none"))
-    assert apart.max() < 1.6 * apart.min()
+    assert apart.max() < 2 * apart.min()
 
 
 @pytest.mark.parametrize("kind", KINDS[1:])
@@ -66,8 +66,7 @@ def test_no_step_vanishes_for_colour_blind_readers(name, kind):
 def test_more_and_less_are_told_apart(name, kind):
     colours = seen(name, kind)
     apart = np.linalg.norm(colours[127::-16] - colours[128::16], axis=1)
-    assert (np.diff(apart) > -3).all()
-    assert apart[-1] > 25
+    assert (apart[2:] > 25).all()  # from a quarter of the scale on: as far apart as two colours of different names
 
 
 @pytest.mark.parametrize("name", PALETTE)
