@@ -11,7 +11,6 @@ args.push("--disable-component-update", "--disable-sync");
 
 export default defineConfig({
   cacheDir: "../node_modules/.vite",
-  esbuild: { jsx: "automatic", jsxImportSource: "preact" },
   // Named here, so that no dependency is discovered half-way and the page reloaded under a running test.
   optimizeDeps: { include: ["preact", "preact/hooks", "preact/jsx-dev-runtime", "preact/jsx-runtime"] },
   server: { fs: { allow: [".."] } },
