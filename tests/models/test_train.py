@@ -128,6 +128,14 @@ def test_training_learns(tmp_path: Path) -> None:
     assert after["text_loss"] < before["text_loss"] - 0.5
 
 
+def test_the_seed_and_nothing_else_decides_the_first_weights() -> None:
+    torch.manual_seed(1)
+    one = new_model(small(seed=7)).transformer.wte.weight
+    torch.manual_seed(2)
+    assert torch.equal(one, new_model(small(seed=7)).transformer.wte.weight)
+    assert not torch.equal(one, new_model(small(seed=8)).transformer.wte.weight)
+
+
 def test_making_a_model_leaves_the_random_state_alone() -> None:
     torch.manual_seed(3)
     wanted = torch.rand(2)
