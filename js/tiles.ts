@@ -54,7 +54,11 @@ export class Tiles {
 
   /** Take in the tiles that came with the view. */
   async open(entries: { key: string; meta: Meta; data: DataView }[]) {
-    await Promise.all(entries.map(async ({ key, meta, data }) => this.cache.set(key, await unpack(meta, data))));
+    const read = entries.map(async ({ key, meta, data }) => {
+      const tile = await unpack(meta, data).catch(() => undefined);
+      if (tile) this.cache.set(key, tile); // else it is asked for like any other
+    });
+    await Promise.all(read);
     this.changed();
   }
 
@@ -123,7 +127,12 @@ export class Tiles {
     const arrived = answers.map((answer) => ("error" in answer ? undefined : buffers[next++]));
     await Promise.all(
       answers.map(async (answer, i) => {
-        const tile = "error" in answer ? new Error(answer.error) : await unpack(answer, arrived[i]!);
+        const tile =
+          "error" in answer
+            ? new Error(answer.error)
+            : await unpack(answer, arrived[i]!).catch(
+                (error: unknown) => new Error(`unreadable tile: ${String(error)}`),
+              );
         this.cache.set(answer.key, tile);
         this.asked.delete(answer.key);
       }),

@@ -25,6 +25,7 @@ export function useTraits<T extends object>(names: readonly (keyof T & string)[]
   useEffect(() => {
     const changed = () => redraw();
     for (const name of names) model.on(`change:${name}`, changed);
+    if (names.some((name) => model.get(name) !== traits[name])) redraw(); // set between the drawing and now
     return () => names.forEach((name) => model.off(`change:${name}`, changed));
   }, [model]);
   const traits = Object.fromEntries(names.map((name) => [name, model.get(name)])) as T;
@@ -49,7 +50,12 @@ export function useTiles(keys: string[]): Asked {
   const redraw = useRedraw();
   const owner = useRef({}).current;
   const wanted = keys.join("\n");
-  useEffect(() => tiles.want(owner, keys), [tiles, wanted]);
+  const here = () => keys.filter((key) => tiles.peek(key) ?? tiles.error(key)).length;
+  const drawn = here();
+  useEffect(() => {
+    tiles.want(owner, keys);
+    if (here() > drawn) redraw(); // some came between the drawing and now
+  }, [tiles, wanted]);
   useEffect(() => tiles.subscribe(() => redraw()), [tiles]);
   useEffect(() => () => tiles.want(owner, []), [tiles]);
   const errors = keys.flatMap((key) => tiles.error(key)?.message ?? []);

@@ -23,6 +23,7 @@ interface Props {
   onSort: (name: string) => void;
 }
 
+const MISSING = -128; // the code of a weight without a counterpart; no unsigned code is negative
 const GAP = 3;
 const MARGIN = 26; // for the layer's name
 
@@ -63,11 +64,11 @@ export function Heads(props: Props) {
       for (let row = 0, pixel = 0; row < small.height; row++)
         for (let column = 0; column < small.width; column++, pixel++) {
           if (prompt.causal && column > row) continue;
-          let most = 0;
+          let most = data[row * fold * columns + column * fold]!;
           for (let r = row * fold; r < Math.min(rows, (row + 1) * fold); r++)
             for (let c = column * fold; c < Math.min(columns, (column + 1) * fold); c++) {
               const code = data[r * columns + c]!;
-              if (Math.abs(code) > Math.abs(most)) most = code; // codes are in the order of weights
+              if (most === MISSING || (code !== MISSING && Math.abs(code) > Math.abs(most))) most = code; // in the order of weights
             }
           paint(most, image.data, 4 * pixel);
         }

@@ -39,7 +39,9 @@ function Attention() {
   const head = aggregate === "none" ? traits.head : aggregate;
   const panel: Panel = { prompt: traits.prompt, minus, layer, head };
   const beside: Panel | null =
-    traits.compare !== null && minus < 0 ? { prompt: traits.compare, minus: -1, layer, head } : null;
+    traits.compare !== null && traits.compare !== traits.prompt && minus < 0
+      ? { prompt: traits.compare, minus: -1, layer, head }
+      : null;
 
   // Colours: heads share one scale, so that thumbnails compare; the large head uses the colours up to its own maximum.
   const atlas = useTiles([keys.atlas(panel.prompt, minus)]).get(keys.atlas(panel.prompt, minus));
@@ -72,6 +74,7 @@ function Attention() {
   const choosePrompt = (next: number) => {
     set({
       prompt: next,
+      ...(next === traits.compare && { compare: traits.prompt }), // they change places
       query: null,
       key: null,
       viewport: [],
