@@ -69,7 +69,8 @@ const index = (scale: Scale, value: number) =>
 export function css(scale: Scale, value: number): { background: string; color: string } {
   const at = 4 * index(scale, value);
   const [r, g, b] = lut(scale).subarray(at, at + 3) as unknown as [number, number, number];
-  return { background: `rgb(${r},${g},${b})`, color: 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#000" : "#fff" };
+  const luminance = 0.2126 * (r / 255) ** 2.2 + 0.7152 * (g / 255) ** 2.2 + 0.0722 * (b / 255) ** 2.2;
+  return { background: `rgb(${r},${g},${b})`, color: luminance > 0.18 ? "#000" : "#fff" }; // the larger contrast
 }
 
 /** The weight a code stands for (interpwidgets/views/pyramid.py). */
@@ -108,5 +109,5 @@ export function format(value: number): string {
   if (Number.isNaN(value)) return "no counterpart";
   const size = Math.abs(value);
   if (size === 0) return "0";
-  return (size >= 0.001 ? value.toFixed(4) : value.toExponential(2)).replace("-", "−");
+  return (size >= 0.001 ? value.toFixed(4) : value.toExponential(2)).replaceAll("-", "−");
 }
