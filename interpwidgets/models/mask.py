@@ -70,9 +70,8 @@ class Mask:
             if (begin := max(last, start)) < stop:
                 scores[:, begin - start :] = -torch.inf
         elif self.causal:
-            begin = min(max(int(rows.min()) + 1, start), stop)
-            later = torch.arange(begin, stop, device=scores.device) > torch.from_numpy(rows).to(scores.device)[:, None]
-            scores[:, begin - start :].masked_fill_(later, -torch.inf)
+            for i, row in enumerate(rows.tolist()):
+                scores[i, max(row + 1 - start, 0) :] = -torch.inf
         if self.allowed is not None:
             sheet = self.allowed[prompt % self.allowed.shape[0], head % self.allowed.shape[1]]  # [query, key]
             scores.masked_fill_(~sheet[torch.from_numpy(rows).to(sheet.device), start:stop], -torch.inf)
