@@ -12,7 +12,7 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # CPU time is comparable when nobody waits for other threads
 
-from bench.report import ROOT, Claim, document
+from bench.report import ROOT, Claim, document  # noqa: E402
 
 CLAIMS = ("package", "attention", "long", "record")
 
@@ -25,14 +25,14 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
         lengths = (32, 128, 256, 512, 1024)
         return {
             "package": lambda: package.run(rounds=7),
-            "attention": lambda: attention.run(lengths, rounds=3, limit=60, peer_lengths=lengths),
+            "attention": lambda: attention.run(lengths, rounds=3, limit=40, peer_lengths=lengths),
             "long": lambda: long.run(((12, 12, 4096), (12, 12, 16384), (1, 1, 131072)), rounds=2),
             "record": lambda: record.run(((64, 15), (512, 7))),
         }
     if size == "quick":
         return {
             "package": lambda: package.run(rounds=3),
-            "attention": lambda: attention.run((32, 128, 1024), rounds=1, limit=8, peer_lengths=(32,)),
+            "attention": lambda: attention.run((32, 128, 1024), rounds=1, limit=12, peer_lengths=(32,)),
             "long": lambda: long.run(((12, 12, 16384), (1, 1, 131072)), rounds=1),
             "record": lambda: record.run(((64, 5),)),
         }

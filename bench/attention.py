@@ -17,6 +17,8 @@ from bench.report import ROOT, Budget, Claim, Table, middle, number, size, times
 
 LAYERS = HEADS = 12
 CHEAP = 4.0  # CPU seconds: what took less is measured again in the next round
+DEAR = 1.0  # CPU seconds: what takes more to point at is pointed at twice only
+PYTHON = 90.0  # CPU seconds that a peer may take to make its HTML
 LARGEST_HTML = 300e6  # bytes; a browser takes minutes to refuse more
 
 
@@ -99,26 +101,26 @@ def try_peer(
 ) -> None:
     """Let a peer make its HTML and open it; not if a shorter text was too much, nor again if it took long."""
     seen = theirs[index, length]
-    failed = [t for t in lengths if t < length and theirs[index, t].why_not]
     if seen.why_not or (seen.renderer and seen.renderer[0] > CHEAP):
+        return
+    smaller = [t for t in lengths if t < length and (index, t) in theirs]
+    failed = next((t for t in smaller if theirs[index, t].why_not), None)
+    if failed is not None and not peer.weigh:
+        seen.why_not = f"not tried: see T = {failed}"
+        return
+    if (dear := too_dear([(t, theirs[index, t].python) for t in smaller], length)) is not None:
+        seen.why_not = f"not tried: by T = {dear}, Python would take over {PYTHON:.0f} CPU-s"
         return
     say(f"T = {length}: {peer.title}")
     html = scratch / "peer.html"
-    # Bytes and Python's time are worth knowing also where the browser has given up.
-    python_failed = [t for t in lengths if t < length and not theirs[index, t].python]
-    if python_failed:
-        seen.why_not = "not tried: Python failed at a smaller T"
-        return
-    made = make(index, length, limit, html)
+    made = make(index, length, PYTHON, html)
     if made.cpu is None:
         seen.why_not = made.why_not
         return
     seen.python.append(made.cpu)
     seen.bytes = made.bytes
-    if failed:
-        seen.why_not = f"not opened: T = {failed[0]} {theirs[index, failed[0]].why_not.removeprefix('not opened: ')}"
-        if "T = " in theirs[index, failed[0]].why_not:
-            seen.why_not = theirs[index, failed[0]].why_not
+    if failed is not None:
+        seen.why_not = f"not opened: see T = {failed}"
     elif made.bytes and made.bytes > LARGEST_HTML:
         seen.why_not = f"not opened: more than {size(LARGEST_HTML)} of HTML"
     elif peer.package == "bertviz" and not cdn:
@@ -128,8 +130,17 @@ def try_peer(
         try:
             open_peer(browser, peer, seen, limit)
         except NotFinished as stopped:
-            seen.why_not = str(stopped)
+            seen.why_not = f"drawn; pointing {stopped}" if seen.renderer else str(stopped)
     html.unlink()
+
+
+def too_dear(spent: Sequence[tuple[int, list[float]]], length: int) -> int | None:
+    """The length by which Python's time, which follows the number of weights, would be over the limit; else None."""
+    for smaller, python in spent:
+        # A short text is mostly fixed costs, so only what took a while tells.
+        if not python or (python[0] > 1 and python[0] * (length / smaller) ** 2 > PYTHON):
+            return smaller
+    return None
 
 
 def open_peer(browser: Tabs, peer: Peer, seen: Shown, limit: float) -> None:
@@ -138,7 +149,10 @@ def open_peer(browser: Tabs, peer: Peer, seen: Shown, limit: float) -> None:
         seen.renderer.append(tab.show("/peer", peer.ready))
         seen.browser.append(tab.spent[1])
         seen.network = len(tab.network)
-        for x, y in tab.page.evaluate(f"() => {peer.points}"):
+        tab.restart_limit()
+        for i, (x, y) in enumerate(tab.page.evaluate(f"() => {peer.points}")):
+            if i > 1 and seen.hovers[-1] > DEAR:
+                break
             act = tab.page.mouse.click if peer.click else tab.page.mouse.move
             seen.hovers.append(tab.cost(lambda act=act, x=x, y=y: act(x, y)))
         seen.heap = tab.heap()
@@ -200,7 +214,8 @@ def own_table(
     lengths: Sequence[int], ours: dict[int, list[Opened]], atlas: dict[int, list[tuple[float, float]]], rounds: int
 ) -> Table:
     """Ourselves, with everything that was measured."""
-    columns = ["T", "Python: make the view", "atlas: array", "atlas: q, k", "output", "with saved state", "on the wire"]
+    columns = ["T", "Python: make the view", "its output", "atlas: array", "atlas: q, k"]
+    columns += ["output", "with saved state", "on the wire"]
     columns += ["usable", "all of browser", "hover median", "hover worst", "JS heap", "requests"]
     table = Table("interpwidgets AttentionView, 12 × 12 heads", columns)
     for length in lengths:
@@ -210,6 +225,7 @@ def own_table(
             [
                 f"{length:,}",
                 seconds(each.python for each in opened),
+                seconds(each.output_python for each in opened),
                 seconds(array for array, _ in atlas[length]),
                 seconds(qk for _, qk in atlas[length]),
                 size(opened[0].output),
@@ -266,7 +282,7 @@ def peer_table(
                 size(seen.heap),
                 str(seen.network) if seen.renderer else "–",
                 seen.why_not or "drawn",
-                times(middle([o.python + o.tiles for o in opened]), middle(seen.python)),
+                times(middle([o.python + o.output_python + o.tiles for o in opened]), middle(seen.python)),
                 times(opened[0].wire, seen.bytes),
                 times(middle([o.renderer for o in opened]), middle(seen.renderer)),
                 times(middle([h for o in opened for h in o.hovers]), middle(seen.hovers)),
@@ -279,7 +295,11 @@ def peer_table(
             "It computes on WebGL; without a GPU that is another process of the browser, so `all of browser` is the "
             "column to read."
         )
-    table.notes.append(f"Limit: {limit:.0f} CPU-s of the whole browser, and of Python; after a failure, no larger T.")
+    table.notes.append(
+        f"Limits: {limit:.0f} CPU-s of the whole browser to draw, and again to point; {PYTHON:.0f} CPU-s of Python. "
+        "After a failure no larger T is opened. Ours, in the ratios: Python makes the view, its output and its tiles; "
+        "bytes are those on the wire."
+    )
     return table
 
 
@@ -305,7 +325,7 @@ def summary(
             seen = theirs.get((i, length), Shown())
             hovered = number(middle(seen.hovers)) if seen.hovers else "–"
             cells.append(f"{number(middle(seen.renderer))} ({hovered})" if seen.renderer else "–")
-            if seen.renderer and not seen.why_not:
+            if seen.renderer:
                 largest = f"{length:,}"
         table.rows.append([peer.title, *cells, largest])
     return table

@@ -129,6 +129,10 @@ class Tab:
         """CPU seconds since the empty page: of the page's process, and of the whole browser."""
         return self.cpu() - self._before, self.all_cpu() - self._all_before
 
+    def restart_limit(self) -> None:
+        """Let the limit count from now."""
+        self._all_before, self._started = self.all_cpu(), time.monotonic()
+
     def settle(self) -> float:
         """Wait until the page rests; the CPU seconds it had used when the rest began."""
         return self._rest(self.cpu)
@@ -146,7 +150,7 @@ class Tab:
         return at
 
     def show(self, address: str, ready: str) -> float:
-        """Load an address and wait until it is ready and rests; CPU seconds until then, those of an empty page apart."""
+        """Load an address and wait until it is ready and rests; CPU seconds that it took above an empty page."""
         self.page.goto(f"{self._server.address}{address}", wait_until="commit")
         self.wait(ready)
         return self.settle() - self._before - self.navigation

@@ -17,7 +17,9 @@ READY = """window.model && document.querySelector('.iw-pixels canvas') && docume
     && !document.querySelector('.iw-busy')"""
 DRAWN = """canvas => new Set(new Uint32Array(canvas.getContext('2d')
     .getImageData(0, 0, canvas.width, canvas.height).data.buffer)).size"""
-EXACT = "document.querySelector('.iw-status > b') || document.querySelector('.iw-status').textContent.includes('masked')"
+EXACT = (
+    "document.querySelector('.iw-status > b') || document.querySelector('.iw-status').textContent.includes('masked')"
+)
 
 
 @dataclass

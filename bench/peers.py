@@ -40,6 +40,7 @@ class Peer:
     ready: str  # JavaScript: whether something is drawn
     points: str  # JavaScript: places to hover (or click), [[x, y], …]
     click: bool = False
+    weigh: bool = False  # whether its bytes are of interest also where the browser has given up
 
     @property
     def title(self) -> str:
@@ -71,14 +72,14 @@ def _bertviz_model_view(attention: Any, words: list[str]) -> str:
     return str(model_view(tuple(layer[None] for layer in attention), words, html_action="return").data)
 
 
-def _centres(elements: str, every: str = "true") -> str:
+def _centres(elements: str) -> str:
     """The middles of the elements of a selector that are on screen, five of them."""
-    return f"""[...document.querySelectorAll({elements!r})].filter(e => {every}).map(e => e.getBoundingClientRect())
+    return f"""[...document.querySelectorAll({elements!r})]
+        .map(e => e.getBoundingClientRect())
         .filter(r => r.width > 3 && r.top >= 0 && r.bottom < innerHeight && r.right < innerWidth)
         .slice(0, 5).map(r => [r.x + r.width / 2, r.y + r.height / 2])"""
 
 
-_TOKENS = _centres(".tokens span, .tokens div", "e.children.length === 0")
 PEERS = (
     *(
         Peer(
@@ -89,6 +90,7 @@ PEERS = (
             _circuitsvis_heads,
             f"document.querySelectorAll('canvas').length > {12 * layers}",
             _centres("canvas"),
+            weigh=True,
         )
         for layers in (12, 1)
     ),
@@ -112,6 +114,7 @@ PEERS = (
         _bertviz_head_view,
         "document.querySelectorAll('svg line').length",
         _centres("rect.background"),
+        weigh=True,
     ),
     Peer(
         "BertViz model_view",

@@ -35,9 +35,7 @@ class Wire(BaseComm):
         super().__init__(*args, **kwargs)
         Wire.latest = self
 
-    def publish_msg(
-        self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any
-    ) -> None:
+    def publish_msg(self, msg_type: str, data: Any = None, metadata: Any = None, buffers: Any = None, **_: Any) -> None:
         """Keep a message, as bytes."""
         message = {"type": msg_type, "data": data, "metadata": metadata}
         raw = [bytes(memoryview(buffer).cast("B")) for buffer in buffers or ()]
