@@ -162,12 +162,11 @@ export function Matrix(props: Props) {
       ArrowRight: [0, 1],
     };
     const step = by[event.key];
-    if (step)
-      props.onSelect({
-        query: clamp(from.query + step[0], 0, queries - 1),
-        key: clamp(from.key + step[1], 0, nKeys - 1),
-      });
-    else if (event.key === "+" || event.key === "=") zoom(0.5, from);
+    if (step) {
+      const query = clamp(from.query + step[0], 0, queries - 1);
+      const key = clamp(from.key + step[1], 0, nKeys - 1);
+      if (query !== cell.query || key !== cell.key) props.onSelect({ query, key }); // the same again would let it go
+    } else if (event.key === "+" || event.key === "=") zoom(0.5, from);
     else if (event.key === "-") zoom(2, from);
     else if (event.key === "0") props.onViewport([0, queries, 0, nKeys]);
     else return;
