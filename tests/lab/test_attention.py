@@ -30,7 +30,7 @@ import interpwidgets as iw
 random = np.random.default_rng({SEED})
 tokens = [*{HOSTILE!r}, *"abcde"]
 scores = random.normal(size=(2, 3, 12, 12)) * 2
-scores[:, :, *np.triu_indices(12, k=1)] = -np.inf
+scores[..., np.triu(np.ones((12, 12), dtype=bool), k=1)] = -np.inf
 attention = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
 attention = attention.astype(np.float32)
 """
