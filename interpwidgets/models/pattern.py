@@ -23,7 +23,7 @@ from interpwidgets.models.mask import Mask, Rows
 __all__ = ["LayerAttention"]
 
 _STRIP = 1 << 18  # scores at a time: a megabyte stays in cache, and short strips waste little above the diagonal
-_FEWEST_ROWS = 32  # … but a strip of fewer rows would read all of k for little work
+_FEWEST_ROWS = 64  # … but a strip of fewer rows would read all of k for little work
 _LN2 = log(2.0)
 
 
