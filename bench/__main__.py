@@ -39,7 +39,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
     return {
         "package": lambda: package.run(rounds=1),
         "attention": lambda: attention.run((12,), rounds=1, limit=20, peer_lengths=()),
-        "long": lambda: long.run(((1, 2, 1024),), rounds=1),
+        "long": lambda: long.run(((1, 2, 512),), rounds=1),
         "record": lambda: record.run(((8, 1),), layers=1),
     }
 

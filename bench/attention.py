@@ -6,6 +6,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,16 +44,19 @@ def run(lengths: Sequence[int], rounds: int, limit: float, peer_lengths: Sequenc
     theirs: dict[tuple[int, int], Shown] = defaultdict(Shown)
     with tempfile.TemporaryDirectory() as scratch:
         cdn = scripts_of_cdn(ROOT / "build/bench") if peer_lengths and not missing("bertviz") else {}
-        with tabs(cdn) as browser:
+        with tabs(cdn) as browser, suppress(KeyboardInterrupt):  # Ctrl-C: a report of what there is
             for turn in range(rounds):
                 for length in lengths:
                     say(f"round {turn + 1}, T = {length}: interpwidgets")
-                    ours[length].append(open_ours(browser, length, limit))
+                    opened = open_ours(browser, length, limit)
                     atlas[length].append(atlas_alone(length))
-                    for i, peer in enumerate(PEERS):
-                        if length in peer_lengths and not missing(peer.package):
-                            try_peer(browser, peer, theirs, i, lengths, length, limit, Path(scratch), bool(cdn))
-            version = browser.version
+                    ours[length].append(opened)
+                for i, peer in enumerate(PEERS):
+                    for length in peer_lengths if not missing(peer.package) else ():
+                        try_peer(browser, peer, theirs, i, lengths, length, limit, Path(scratch), bool(cdn))
+        version = browser.version
+    lengths = [length for length in lengths if length in ours]
+    rounds = max(map(len, ours.values()), default=0)
     return claim(lengths, ours, atlas, theirs, limit, rounds, peer_lengths), version
 
 

@@ -136,7 +136,7 @@ def steps(length: int) -> list[tuple[int, int, int, int]]:
     found = []
     for step in (1, 2, 3):
         width = round(length * (64 / length) ** (step / 3))
-        start = round(0.7 * length - width / 2)
+        start = min(round(0.7 * length - width / 2), length - width)
         found.append((start, start + width, start, start + width))
     return found
 

@@ -162,13 +162,13 @@ def make(index: int, length: int, limit: float, path: Path) -> Made:
 
 def scripts_of_cdn(folder: Path) -> dict[str, Path]:
     """The scripts that BertViz asks a CDN for, by the last part of their address; empty where npm cannot get them."""
-    with suppress(OSError, subprocess.CalledProcessError):
+    with suppress(OSError, subprocess.SubprocessError):
         folder.mkdir(parents=True, exist_ok=True)
         found = {name: folder / "node_modules" / pinned.split("@")[0] / CDN[pinned] for pinned, name in ASKED.items()}
         if not all(path.exists() for path in found.values()):
             (folder / "package.json").write_text('{"private": true}')
             command = ["npm", "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save", *CDN]
-            subprocess.run(command, cwd=folder, check=True, capture_output=True)
+            subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=120)
         return found
     return {}
 

@@ -1,0 +1,134 @@
+"""The benchmarks run, and say what they measured; what the figures are is not a test's business."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from random import SystemRandom
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.skipif(not (ROOT / "bench").exists(), reason="a source distribution carries no bench")
+
+
+@pytest.fixture(autouse=True)
+def _bench_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+def tables(text: str) -> dict[str, list[dict[str, str]]]:
+    """The tables of a Markdown document, by the heading above: a dictionary a row."""
+    found = {}
+    for part in re.split(r"^#+ ", text, flags=re.MULTILINE)[1:]:
+        title, *lines = part.splitlines()
+        rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")]
+        if rows:
+            found[title] = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+    return found
+
+
+def bench(tmp_path: Path, *arguments: str) -> dict[str, list[dict[str, str]]]:
+    out = tmp_path / "benchmarks.md"
+    command = [sys.executable, "-m", "bench", *arguments, "--tiny", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    text = out.read_text("utf-8")
+    assert text.rstrip("\n") in done.stdout
+    return tables(text)
+
+
+@pytest.mark.lab
+@pytest.mark.slow
+def test_views_are_measured_in_a_browser(tmp_path):
+    found = bench(tmp_path, "attention", "long")
+    (own,) = found["interpwidgets AttentionView, 12 × 12 heads"]
+    assert own["requests"] == "0"
+    assert re.fullmatch(r"[\d.]+ s", own["usable"])
+    assert re.fullmatch(r"[\d.]+ ms", own["hover median"])
+    (memory,) = found["… and the memory that it takes"]
+    assert (memory["heads"], memory["T"]) == ("1 × 2", "512")
+    verdicts = {row["what"]: row["verdict"] for row in found["Budgets"]}
+    assert verdicts["network requests"] == "PASS"
+    assert "not measured in this run" in verdicts.values()  # a tiny run has no T = 1,024, and does not pretend
+
+
+@pytest.mark.slow
+def test_import_bundles_and_recording_are_measured(tmp_path):
+    found = bench(tmp_path, "package", "record")
+    imports = {row["statement"]: row for row in found["Import"]}
+    assert imports["`import interpwidgets`"]["torch imported"] == "no"
+    shipped = {row["script"]: row["as it travels"] for row in found["JavaScript of a view"]}
+    size = (ROOT / "interpwidgets/static/attention.js").stat().st_size / 1e3
+    assert shipped["attention.js"] == f"{size:.1f} kB"
+    recording = next(rows for title, rows in found.items() if title.startswith("Recording a"))
+    assert [row["T"] for row in recording] == ["8", "8"]
+    assert all(re.fullmatch(r"\d+\.\d{3}×", row["ratio, median of pairs"]) for row in recording)
+
+
+def test_a_claim_that_does_not_exist_is_refused():
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "speed"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "'speed'" in done.stderr
+    assert "attention" in done.stderr
+
+
+@given(st.floats(-1e9, 1e9, allow_nan=False))
+def test_a_figure_is_as_long_as_it_deserves(value):
+    from bench.report import number
+
+    shown = number(value)
+    assert float(shown.replace(",", "")) == pytest.approx(value, rel=0.06, abs=1e-4)
+    assert len(shown.strip("-").replace(",", "").replace(".", "").lstrip("0")) <= max(3, len(f"{abs(value):.0f}"))
+
+
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.sampled_from("<≤≥="))
+def test_a_budget_over_is_said_to_be_over(bound, measured, kind):
+    from bench.report import Budget
+
+    said = Budget("it", kind, bound).row(measured)[-1]
+    expected = {"<": measured < bound, "≤": not measured > bound, "≥": not measured < bound, "=": measured - bound == 0}
+    assert (said == "PASS") == expected[kind]
+    assert said in ("PASS", "**over**")
+    assert Budget("it", kind, bound).row(None)[-1] == "not measured in this run"
+
+
+def test_the_tensors_are_causal_attention():
+    from bench.data import patterns, tokens
+
+    seed = SystemRandom().randrange(2**32)
+    attention = patterns(2, 4, 33, seed=seed)
+    assert attention.dtype == np.float32
+    assert np.allclose(attention.sum(axis=-1), 1, atol=1e-5), seed
+    assert (attention >= 0).all(), seed
+    assert all(attention[:, :, query, query + 1 :].max(initial=0) == 0 for query in range(33)), seed
+    assert (attention[0, 1, 1:, 0] > attention[0, 1, 1:, 1:].mean(axis=-1)).all(), seed  # first-token head
+    assert len(tokens(33)) == 33
+
+
+@pytest.mark.parametrize("length", [64, 1024, 16384, 131072])
+def test_three_steps_lead_to_single_weights_on_the_diagonal(length):
+    from bench.long import steps
+
+    viewports = steps(length)
+    assert len(viewports) == 3
+    for top, bottom, left, right in viewports:
+        assert (top, bottom) == (left, right)
+        assert 0 <= top < bottom <= length
+    assert viewports[-1][1] - viewports[-1][0] == 64
+
+
+def test_a_peer_is_not_tried_where_python_would_take_too_long():
+    from bench.attention import PYTHON, too_dear
+
+    assert too_dear([(32, [PYTHON / 100])], 64) is None
+    assert too_dear([(32, [0.9])], 1 << 20) is None  # so short that it says nothing
+    assert too_dear([(32, [PYTHON / 3])], 64) == 32
+    assert too_dear([(32, [0.1]), (64, [])], 128) == 64
