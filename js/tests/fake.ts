@@ -21,7 +21,7 @@ export const jsonTile = (value: unknown): Answered => {
 
 /** Weights as bytes, by the description in views/pyramid.py; −128 for a missing one. */
 export function coded(weights: number[], shape: number[], signed: boolean, meta: object = {}): Answered {
-  const high = Math.max(...weights.filter((weight) => !Number.isNaN(weight)).map(Math.abs), 0) || 1;
+  const high = weights.reduce((most, weight) => (Math.abs(weight) > most ? Math.abs(weight) : most), 0) || 1;
   const [octaves, last] = [16, signed ? 127 : 255];
   const codes = weights.map((weight) => {
     if (Number.isNaN(weight)) return -128;

@@ -12,7 +12,8 @@ let tiles: Tiles;
 
 beforeEach(() => {
   end = new AbortController();
-  model = new Fake({}, ({ n }: Key) => {
+  model = new Fake({}, (key: Key) => {
+    const n = key.n as number;
     if (n < 0) throw new Error(`no tile ${n}`);
     return numbers(n, n + 0.5);
   });

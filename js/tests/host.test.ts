@@ -1,0 +1,66 @@
+// A page without Python: the same view over a model that nobody runs.
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { page, userEvent } from "vitest/browser";
+import { mount } from "../host.ts";
+import attention from "../views/attention.tsx";
+import { colour, model, pixel, telling } from "./attention.ts";
+
+const WORDS = ["the", "␣cat", "␣sat"];
+const places: HTMLElement[] = [];
+
+beforeEach(() => page.viewport(1200, 1000));
+afterEach(() => places.splice(0).forEach((place) => place.remove()));
+
+/** As page.py writes it: the traits, and the tiles in base64. */
+function stored() {
+  const { state } = model([{ tokens: WORDS }], { _live: false, colour_range: [0, 1] });
+  const opening = (state._opening as { key: string; meta: object; data: DataView }[]).map(({ key, meta, data }) => {
+    const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    return { key, meta, data: btoa(String.fromCharCode(...bytes)) };
+  });
+  return JSON.parse(JSON.stringify({ ...state, _opening: opening })) as Parameters<typeof mount>[2];
+}
+
+async function place() {
+  const el = document.createElement("div");
+  el.style.width = "1100px";
+  document.body.append(el);
+  places.push(el);
+  const standing = await mount(attention, el, stored());
+  return { el, standing, canvas: () => el.querySelector<HTMLCanvasElement>(".iw-pixels canvas")! };
+}
+
+test("what was stored is drawn, and what is clicked is set", async () => {
+  const { el, standing, canvas } = await place();
+  await expect.poll(() => pixel(canvas(), 2, 1, 3)).toEqual(colour("light", telling(0, 0, 2, 1)));
+  await userEvent.click(el.querySelector("button[aria-label^='layer 1 head 2']")!);
+  expect([standing.get("layer"), standing.get("head")]).toEqual([1, 2]);
+});
+
+test("what was not stored is said in words", async () => {
+  const { el } = await place();
+  await userEvent.click(el.querySelector("button[aria-label^='layer 1 head 2']")!);
+  const alerts = () => [...el.querySelectorAll("[role=alert]")].map((alert) => alert.textContent);
+  await expect.poll(alerts).toEqual(["This copy holds no finer picture of this head."]);
+  await userEvent.selectOptions(el.querySelector(".iw-heads select")!, "mine");
+  await expect.poll(alerts).toContain("Ranking by this needs a running kernel.");
+});
+
+test("two views on a page do not disturb each other", async () => {
+  const [one, other] = [await place(), await place()];
+  one.standing.set("head", 1);
+  await expect.poll(() => one.el.querySelector(".iw-large strong")!.textContent).toBe("Layer 0, head 1");
+  expect(other.standing.get("head")).toBe(0);
+  expect(other.el.querySelector(".iw-large strong")!.textContent).toBe("Layer 0, head 0");
+});
+
+test("a listener that was taken away is not called", async () => {
+  const { standing } = await place();
+  let calls = 0;
+  const listener = () => calls++;
+  standing.on("change:layer", listener);
+  standing.set("layer", 1);
+  standing.off("change:layer", listener);
+  standing.set("layer", 0);
+  expect(calls).toBe(1);
+});
