@@ -10,7 +10,6 @@ JS_SOURCES := $(shell find js -name node_modules -prune -o -name '*.ts' -print -
 # Torch computes tiny models here: more threads only wait for each other.
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
-export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help demo lab test lint types unit vitest pytest notebooks hosts screenshots bench dist constraints browser js clean distclean

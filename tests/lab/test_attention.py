@@ -213,6 +213,6 @@ def test_the_theme_is_the_hosts(notebook):
 def test_narrow_and_wide_notebooks_show_everything(notebook, width):
     _, area = open_view(notebook, width=width)
     overflow = area.evaluate("element => element.scrollWidth - element.clientWidth")
-    assert overflow <= 1
+    assert overflow <= 4, "wider than the notebook by more than the frame of a selected head"
     assert head(area, 1, 2).is_visible()
     assert area.locator(".iw-tokens").is_visible()
