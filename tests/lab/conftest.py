@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,25 @@ from lab.notebook import Notebook
 from lab.server import SAVE_WIDGETS, Server, jupyter
 
 HERE = Path(__file__).parent
+OPENED = pytest.StashKey[list[Any]]()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.lab)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Add to a failure what its pages showed and said."""
+    report = yield
+    if report.failed:
+        for page, log in item.stash.get(OPENED, []):
+            with suppress(Exception):
+                report.sections.append((f"page {page.url}", page.locator("body").inner_text()[:2000]))
+            report.sections.append(("console", "\n".join(log[-20:])))
+    return report
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +51,16 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+def open_page(browser: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """`page, log = open_page(width=…, dark=…, offline=…)`; closed after the test."""
+    opened = request.node.stash.setdefault(OPENED, [])
     with ExitStack() as stack:
-        yield lambda **options: stack.enter_context(new_page(browser, **options))
+
+        def open_one(**options: Any) -> Any:
+            opened.append(stack.enter_context(new_page(browser, **options)))
+            return opened[-1]
+
+        yield open_one
 
 
 @pytest.fixture
