@@ -30,7 +30,7 @@ _HOME = {
     "save_page": "views",
 }
 
-__all__ = [  # noqa: RUF022  `_HOME` in order, spelt out for tools that read this file
+__all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "AttentionView",
     "InputError",
     "InterpError",
