@@ -104,6 +104,12 @@ def test_no_stale_bundle_and_no_source_map_is_shipped(dist: Path):
                 assert "sourceMappingURL" not in text
 
 
+def test_every_bundle_is_small_enough_to_travel_with_every_instance(dist: Path):
+    with zipfile.ZipFile(only(dist, "*.whl")) as wheel:
+        sizes = {entry.filename: entry.file_size for entry in wheel.infolist() if entry.filename.endswith(".js")}
+    assert {name: size for name, size in sizes.items() if size > 40_000} == {}
+
+
 def test_the_sdist_makes_the_same_wheel_without_node(dist: Path, tmp_path: Path):
     with tarfile.open(only(dist, "*.tar.gz")) as archive:
         archive.extractall(tmp_path, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
