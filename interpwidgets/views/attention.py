@@ -149,7 +149,8 @@ class AttentionView(View, view="attention"):
     def _on_screen(self) -> Shown:
         head = self.head if self.aggregate == "none" else self.aggregate
         beside = self.compare if self.minus < 0 else None
-        return Shown(self.prompt, self.minus, beside, self.layer, head, self.pooling)
+        now = self.prompt, self.minus, beside, self.layer, head, self.pooling
+        return Shown(*now, self.viewport, self.sort_by, self.region)
 
     # What travels ------------------------------------------------------------------------------------------------
 

@@ -40,6 +40,9 @@ class Shown:
     layer: int
     head: int | str
     pooling: str
+    viewport: Sequence[float] = ()
+    sort_by: str = ""
+    region: Sequence[int] = ()
 
 
 class AttentionTiles:
@@ -143,7 +146,11 @@ class AttentionTiles:
         for prompt in prompts:
             yield from self._token_keys(prompt, OPENING_TOKENS)
             yield key_of(what="atlas", prompt=prompt, minus=shown.minus)
-            yield from self._head_keys(prompt, shown.minus, shown.layer, shown.head, shown.pooling)
+            view = shown.viewport
+            yield from self._head_keys(prompt, shown.minus, shown.layer, shown.head, shown.pooling, viewport=view)
+        painted = {"region": list(shown.region)} if shown.sort_by == "region" else {}
+        if shown.sort_by and painted != {"region": []}:
+            yield key_of(what="scores", prompt=shown.prompt, minus=shown.minus, name=shown.sort_by, **painted)
         layers, heads, queries, keys = self.sources[shown.prompt].shape
         if 4 * layers * heads * queries * keys <= OPENING_HEADS:
             for layer, head in product(range(layers), range(heads)):
@@ -178,20 +185,31 @@ class AttentionTiles:
                 yield key_of(what="tokens", prompt=prompt, axis=axis, chunk=chunk)
 
     def _head_keys(
-        self, prompt: int, minus: int, layer: int, head: int | str, pooling: str, finest: int | None = None
+        self,
+        prompt: int,
+        minus: int,
+        layer: int,
+        head: int | str,
+        pooling: str,
+        finest: int | None = None,
+        viewport: Sequence[float] = (),
     ) -> Iterator[str]:
-        """One head as first shown: exact if it is small, else as a picture; down to the level `finest`."""
+        """One head as first shown: exact if it is small, else as a picture of its viewport; down to level `finest`."""
         source = self.sources[prompt]
         _, _, queries, keys = source.shape
         where = {"prompt": prompt, "minus": minus, "layer": layer, "head": head}
         if queries * keys <= BAND:
             yield key_of(what="rows", **where, band=0)
             return
-        coarse = int(np.ceil(np.log2(max(queries, keys, _SCREEN) / _SCREEN)))
+        top, bottom, left, right = viewport or (0, queries, 0, keys)
+        top, bottom, left, right = max(0, top), min(bottom, queries), max(0, left), min(right, keys)
+        coarse = int(np.ceil(np.log2(max(bottom - top, right - left, _SCREEN) / _SCREEN)))
         for level in range(coarse, coarse - 1 if finest is None else finest - 1, -1):
             side = pyramid.TILE_PIXELS * 2**level
             plane = pooling if level else "max"  # a pixel of one weight is its own mean
-            for row, column in product(range(-(-queries // side)), range(-(-keys // side))):
+            rows = range(int(top // side), int(np.ceil(bottom / side)))
+            columns = range(int(left // side), int(np.ceil(right / side)))
+            for row, column in product(rows, columns):
                 if column <= row or not source.causal:
                     yield key_of(what="image", **where, pooling=plane, level=level, row=row, column=column)
 
