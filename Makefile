@@ -55,7 +55,7 @@ notebooks: $(VENV)/.dev js ## every cell of the curriculum runs
 	@$(PY) -m pytest -p no:cacheprovider --nbval-lax -W default curriculum
 
 hosts: $(VENV)/.dev browser js ## write docs/hosts.md from the tests that drive a host
-	@IW_CHROMIUM="$$(scripts/browser)" $(PY) -m pytest -m lab --hosts docs/hosts.md
+	@IW_CHROMIUM="$$(scripts/browser)" $(PY) -m pytest -m lab --hosts=docs/hosts.md
 
 screenshots: $(VENV)/.dev browser js ## build/screenshots: light and dark, narrow and wide
 	@IW_CHROMIUM="$$(scripts/browser)" PYTHONPATH=tests $(PY) -m lab.screenshots build/screenshots
