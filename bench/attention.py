@@ -285,7 +285,7 @@ def peer_table(
                 milliseconds(seen.hovers),
                 size(seen.heap),
                 str(seen.network) if seen.renderer else "–",
-                seen.why_not or "drawn",
+                seen.why_not or ("drawn" if seen.renderer else "stopped"),
                 times(middle([o.python + o.output_python + o.tiles for o in opened]), middle(seen.python)),
                 times(opened[0].wire, seen.bytes),
                 times(middle([o.renderer for o in opened]), middle(seen.renderer)),
