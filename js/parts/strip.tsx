@@ -2,7 +2,8 @@
 import { css, format, type Scale } from "../colour.ts";
 import { type Line, type Prompt, type Token, useTokens } from "./attention.ts";
 
-const WINDOW = 256; // tokens drawn at once
+const WINDOW = 192; // tokens drawn at once
+const PAGE = 64; // the window moves in steps, so that following a pointer redraws colours, not text
 
 interface Props {
   prompt: Prompt;
@@ -35,7 +36,7 @@ export function Strip({
 }: Props) {
   const size = prompt.shape[axis === "query" ? 2 : 3];
   const centre = marked ?? active ?? size - 1;
-  const first = Math.max(0, Math.min(size - WINDOW, centre - WINDOW / 2));
+  const first = Math.max(0, Math.min(size - WINDOW, PAGE * Math.floor((centre - PAGE) / PAGE)));
   const last = Math.min(size, first + WINDOW);
   const tokens = useTokens(prompt, at, axis, first, last);
   const shown = Array.from({ length: last - first }, (_, i) => first + i);
@@ -57,6 +58,7 @@ export function Strip({
             <span
               class={classes.filter(Boolean).join(" ")}
               style={weight === undefined || Number.isNaN(weight) ? {} : css(scale, weight)}
+              key={i}
               title={`${token?.text ?? "…"} · position ${i}${token?.id === undefined ? "" : ` · id ${token.id}`}${weight === undefined ? "" : ` · ${format(weight)}`}`}
               onMouseEnter={() => onHover(i)}
               onClick={() => onSelect(i)}
