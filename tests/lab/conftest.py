@@ -1,4 +1,4 @@
-"""One server and one browser for all tests here; a page of its own for each."""
+"""One server and one browser for all tests of this folder, ended after its last; a page of its own for each."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """JupyterLab and Notebook, with "save widget state" switched on."""
     with jupyter(tmp_path_factory.mktemp("jupyter"), SAVE_WIDGETS) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Any]:
     with chromium() as running:
         yield running

@@ -146,7 +146,9 @@ def test_a_view_shown_twice_is_one_and_three_views_are_three(notebook):
     assert pixels(both.nth(1)) == apart
 
 
-@pytest.mark.host("JupyterLab", "kernel restarted: the old view says so, running again revives it")
+@pytest.mark.host(
+    "JupyterLab", "kernel restarted: the old view says so when it next needs Python; running again revives it"
+)
 def test_after_a_restart_the_view_says_so_and_running_again_revives_it(notebook):
     book, area = open_view(notebook)
     book.restart()
