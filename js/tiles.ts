@@ -118,6 +118,7 @@ export class Tiles {
     clearTimeout(this.timer);
     this.timer = setTimeout(() => {
       this.silent = true;
+      this.asked.clear(); // a lost message is asked again, when something is wanted next
       this.changed();
     }, PATIENCE);
   }

@@ -78,12 +78,17 @@ export function useDark(): boolean {
   useEffect(() => {
     const look = () => setDark(isDark(el));
     const media = matchMedia("(prefers-color-scheme: dark)");
-    const watch = new MutationObserver(() => setTimeout(look, 50)); // the theme's style sheet comes after its name
+    let later: ReturnType<typeof setTimeout> | undefined;
+    const watch = new MutationObserver(() => {
+      clearTimeout(later);
+      later = setTimeout(look, 50); // the theme's style sheet comes after its name
+    });
     for (const node of [document.documentElement, document.body]) watch.observe(node, { attributes: true });
     media.addEventListener("change", look);
     look();
     return () => {
       watch.disconnect();
+      clearTimeout(later);
       media.removeEventListener("change", look);
     };
   }, [el]);

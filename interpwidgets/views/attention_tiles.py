@@ -95,6 +95,11 @@ class AttentionTiles:
             return Tile(self._scores(prompt, minus, **key))
         if what in ("image", "rows", "columns"):
             head = key.pop("head")
+            layers, heads = self.sources[prompt].shape[:2]
+            if key["layer"] >= layers or (isinstance(head, int) and head >= heads):
+                raise InputError(
+                    f"{self.names[prompt]} has no layer {key['layer']}, head {head}: {layers} layers × {heads} heads."
+                )
             where = (self.source(prompt, minus, head), key.pop("layer"), head if isinstance(head, int) else 0)
             if what == "image":
                 mean = key.pop("pooling") == "mean"
@@ -195,8 +200,8 @@ class AttentionTiles:
         viewport: Sequence[float] = (),
     ) -> Iterator[str]:
         """One head as first shown: exact if it is small, else as a picture of its viewport; down to level `finest`."""
-        source = self.sources[prompt]
-        _, _, queries, keys = source.shape
+        _, _, queries, keys = self.sources[prompt].shape
+        causal = all(self.sources[each].causal for each in (prompt, minus) if each >= 0)
         where = {"prompt": prompt, "minus": minus, "layer": layer, "head": head}
         if queries * keys <= BAND:
             yield key_of(what="rows", **where, band=0)
@@ -210,7 +215,7 @@ class AttentionTiles:
             rows = range(int(top // side), int(np.ceil(bottom / side)))
             columns = range(int(left // side), int(np.ceil(right / side)))
             for row, column in product(rows, columns):
-                if column <= row or not source.causal:
+                if column <= row or not causal:
                     yield key_of(what="image", **where, pooling=plane, level=level, row=row, column=column)
 
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import anywidget
 import traitlets
 
+from interpwidgets.errors import InterpError
 from interpwidgets.views.tile import Tile
 
 if TYPE_CHECKING:
@@ -128,7 +129,8 @@ class View(anywidget.AnyWidget):
             try:
                 meta, data = self.packed(key)
             except Exception as error:  # noqa: BLE001, PERF203  the page shows it; the notebook would lose it
-                answers.append({"key": key, "error": f"{type(error).__name__}: {error}"})
+                ours = isinstance(error, InterpError)
+                answers.append({"key": key, "error": str(error) if ours else f"{type(error).__name__}: {error}"})
             else:
                 answers.append({"key": key, **meta})
                 buffers.append(data)

@@ -7,6 +7,7 @@ export function useViewport(traits: Traits, set: (some: Partial<Traits>) => void
   const [own, setOwn] = useState<Viewport | null>(null);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
   useEffect(() => setOwn(null), [traits.viewport.join()]);
+  useEffect(() => () => clearTimeout(timer.current), []);
   const move = (viewport: Viewport) => {
     setOwn(viewport);
     clearTimeout(timer.current);

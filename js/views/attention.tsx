@@ -27,7 +27,8 @@ const fade = (token: Token | undefined, position: number) => position === 0 || !
 function Attention() {
   const [traits, set] = useTraits<Traits>(TRAITS);
   const { prompts, layer, aggregate, direction, pooling } = traits;
-  const prompt = prompts[traits.prompt]!;
+  const minus = traits.difference && traits.compare !== null ? traits.compare : -1;
+  const prompt = promptOf(prompts, traits.prompt, minus);
   const [, , queries, nKeys] = prompt.shape;
   const width = useWidth();
   const dark = useDark();
@@ -35,7 +36,6 @@ function Attention() {
   const [painting, setPainting] = useState(false);
   const [viewport, setViewport] = useViewport(traits, set, queries, nKeys);
 
-  const minus = traits.difference && traits.compare !== null ? traits.compare : -1;
   const head = aggregate === "none" ? traits.head : aggregate;
   const panel: Panel = { prompt: traits.prompt, minus, layer, head };
   const beside: Panel | null =
@@ -225,7 +225,7 @@ function Attention() {
           </div>
           <div class="iw-panels">
             {panels.map((each) => {
-              const own = prompts[each.prompt]!;
+              const own = promptOf(prompts, each.prompt, each.minus);
               const name = panelName(each);
               const over = (at: Cell | null) => setHover(at);
               const drawing = {
@@ -339,6 +339,11 @@ function Attention() {
 }
 
 const plural = (count: number, what: string) => `${count.toLocaleString()} ${what}${count === 1 ? "" : "s"}`;
+/** A prompt, or the difference of two: causal if both are. */
+const promptOf = (prompts: Prompt[], prompt: number, minus: number): Prompt => ({
+  ...prompts[prompt]!,
+  causal: prompts[prompt]!.causal && (minus < 0 || prompts[minus]!.causal),
+});
 const whole = ({ shape }: Prompt): Viewport => [0, shape[2], 0, shape[3]];
 const given = <K extends string>(value: number | null | undefined, name: K) =>
   (value === null || value === undefined ? {} : { [name]: value }) as { [key in K]?: number };
