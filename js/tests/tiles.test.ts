@@ -208,6 +208,17 @@ describe("silence", () => {
     await expect.poll(() => tiles.silent).toBe(false);
   });
 
+  test("a request that was lost is made again once something is wanted", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+    model.answering = false;
+    tiles.want({}, keys(1));
+    await expect.poll(() => model.asked.length).toBe(1);
+    vi.advanceTimersByTime(4001);
+    tiles.want({}, keys(1));
+    await expect.poll(() => model.asked.length).toBe(2);
+    expect(model.asked[1]).toEqual(keys(1));
+  });
+
   test("an answer in time is no silence", async () => {
     vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
     model.answering = false;

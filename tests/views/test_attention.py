@@ -96,6 +96,22 @@ def test_a_setting_out_of_range_is_refused_and_the_old_one_kept(view, weights, s
         AttentionView(weights, **{setting: value})
 
 
+def test_numpys_integers_select(view, weights):
+    layer, head = divmod(weights[..., 4, 0].argmax(), weights.shape[1])
+    view.layer, view.head, view.query, view.key = layer, head, np.int64(4), np.int32(0)
+    assert view.selection.weight == weights[..., 4, 0].max()
+    assert all(type(value) is int for value in (view.layer, view.head, view.query, view.key))
+
+
+def test_a_head_that_one_model_lacks_is_named():
+    small, large = (oracles.pattern(RNG, *size, 5, 5, causal=True) for size in ((1, 2), (2, 3)))
+    view = AttentionView(large, small, names=["large", "small"], compare=1)
+    for lacking in ({"layer": 1, "head": 0}, {"layer": 0, "head": 2}):
+        with pytest.raises(InputError, match=r"small has no layer .* 1 layers × 2 heads"):
+            view.tile(what="rows", prompt=1, minus=-1, **lacking, band=0)
+        view.tile(what="rows", prompt=0, minus=-1, **lacking, band=0)
+
+
 def test_another_prompt_keeps_what_exists_there(weights):
     short = oracles.pattern(RNG, 1, 2, 3, 3)
     view = AttentionView(weights, short, layer=1, head=2, query=4, key=1)
