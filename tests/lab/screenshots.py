@@ -63,11 +63,12 @@ def of_readme(browser: Browser, out: Path) -> Iterator[Path]:
             with new_page(browser, width=1180, offline=True, dark=dark) as (page, _):
                 page.goto(address)
                 page.locator(".iw-pixels canvas").wait_for(timeout=TIMEOUT)
-                # The picture stands for the live view, with some air around it.
-                page.add_style_tag(content=".iw-live { display: none } .iw-attention { padding: 12px }")
+                page.add_style_tag(content=".iw-live { display: none }")  # the picture stands for the live view
                 settle(page)
                 path = out / f"attention-{'dark' if dark else 'light'}.png"
-                page.locator(".iw-attention").screenshot(path=path)
+                box = page.locator(".iw-attention").bounding_box()
+                air = {"x": -8, "y": -8, "width": 16, "height": 16}  # around it
+                page.screenshot(path=path, full_page=True, clip={side: box[side] + air[side] for side in air})
                 yield path
 
 
