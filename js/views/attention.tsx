@@ -189,7 +189,7 @@ function Attention() {
             at={panel.prompt}
             of={prompts.length > 1 ? panelName(panel) : ""}
             minus={minus}
-            width={left}
+            width={left - 4}
             scale={shared}
             pooling={pooling}
             layer={layer}
