@@ -1,23 +1,29 @@
-// A page is a host too: the same views, over a model that nobody runs. Its tiles came with it.
+// A page is a host too: the same views, over a model that nobody runs. Its tiles came with it: the first ones open the
+// view, the others are unpacked when they are asked for.
 import type { Model } from "./tiles.ts";
 
 interface Widget {
   render(context: { model: Model; el: HTMLElement; signal: AbortSignal }): unknown;
 }
-type State = Record<string, unknown> & { _opening: { data: string | DataView }[] };
+type State = Record<string, unknown> & { _opening: { key: string; meta: object; data: string }[] };
 type Listener = (...args: unknown[]) => void;
 
+const AT_ONCE = 1e6; // characters of tiles unpacked before anything is drawn
+
 export async function mount(widget: Widget, el: HTMLElement, state: State): Promise<Model> {
-  for (const entry of state._opening) {
-    const bytes = Uint8Array.from(atob(entry.data as string), (character) => character.charCodeAt(0));
-    entry.data = new DataView(bytes.buffer);
-  }
+  const stored = new Map(state._opening.map((entry) => [entry.key, entry]));
+  let left = AT_ONCE;
+  const first = state._opening.filter(({ data }) => (left -= data.length) >= 0);
+  const traits: Record<string, unknown> = {
+    ...state,
+    _opening: first.map((entry) => ({ ...entry, data: bytes(entry.data) })),
+  };
   const listeners = new Map<string, Set<Listener>>();
   const emit = (event: string, ...args: unknown[]) => listeners.get(event)?.forEach((listener) => listener(...args));
   const model: Model = {
-    get: <T>(name: string) => state[name] as T,
+    get: <T>(name: string) => traits[name] as T,
     set(name, value) {
-      state[name] = value;
+      traits[name] = value;
       emit(`change:${name}`);
       emit("change");
     },
@@ -29,11 +35,19 @@ export async function mount(widget: Widget, el: HTMLElement, state: State): Prom
       listeners.get(event)?.delete(listener as Listener);
     },
     send(content) {
-      const error = "not stored in this page";
-      const tiles = (content as { tiles: string[] }).tiles.map((key) => ({ key, error }));
-      queueMicrotask(() => emit("msg:custom", { tiles }, []));
+      const keys = (content as { tiles: string[] }).tiles;
+      const tiles = keys.map((key) => ({ key, ...(stored.get(key)?.meta ?? { error: "not stored in this page" }) }));
+      const buffers = keys.flatMap((key) => stored.get(key)?.data ?? []).map(bytes);
+      queueMicrotask(() => emit("msg:custom", { tiles }, buffers));
     },
   };
   await widget.render({ model, el, signal: new AbortController().signal });
   return model;
+}
+
+function bytes(base64: string): DataView {
+  const characters = atob(base64);
+  const array = new Uint8Array(characters.length);
+  for (let i = 0; i < array.length; i++) array[i] = characters.charCodeAt(i);
+  return new DataView(array.buffer);
 }

@@ -1,5 +1,6 @@
 // What the attention view talks about: its traits, its panels, and the names of its tiles (as in views/attention.py).
 import { bound, decode } from "../colour.ts";
+import type { Tile } from "../tiles.ts";
 import { type Asked, useTiles } from "../view.tsx";
 
 export interface Prompt {
@@ -134,10 +135,11 @@ export function useLine(
   const band = small || position === null ? 0 : Math.floor(position / per);
   const key = axis === "query" || small ? keys.rows(panel, band) : keys.columns(panel, band);
   const { get, errors } = useTiles(position === null ? [] : [key]);
+  const squares = small || position === null ? [] : along(panel, axis, position, size);
+  useTiles(errors.length ? squares : []); // a copy without the exact weights may hold their picture
   if (position === null) return { line: undefined, missing: false };
   const tile = get(key);
-  if (!tile)
-    return { line: small ? undefined : pictured(get, panel, axis, position, size), missing: errors.length > 0 };
+  if (!tile) return { line: pictured(squares.map(get), axis, position, size), missing: errors.length > 0 };
   const data = tile.data as Float32Array;
   const weights =
     small && axis === "key"
@@ -146,16 +148,20 @@ export function useLine(
   return { line: { weights, error: 0, sampled: tile.sampled }, missing: false };
 }
 
-/** The line as the finest picture shows it; nothing where a square of it is not here. */
-function pictured(get: Asked["get"], panel: Panel, axis: "query" | "key", position: number, size: number) {
-  const weights = new Float32Array(size);
+/** The squares of the finest picture that a line crosses. */
+function along(panel: Panel, axis: "query" | "key", position: number, size: number): string[] {
   const own = Math.floor(position / SIDE);
+  return Array.from({ length: Math.ceil(size / SIDE) }, (_, other) =>
+    axis === "query" ? keys.image(panel, "max", 0, own, other) : keys.image(panel, "max", 0, other, own),
+  );
+}
+
+/** The line as those squares show it; nothing where one is not here. */
+function pictured(squares: (Tile | undefined)[], axis: "query" | "key", position: number, size: number) {
+  const weights = new Float32Array(size);
   let error = 0;
   let some = false;
-  for (let other = 0; other * SIDE < size; other++) {
-    const tile = get(
-      axis === "query" ? keys.image(panel, "max", 0, own, other) : keys.image(panel, "max", 0, other, own),
-    );
+  for (const [other, tile] of squares.entries()) {
     if (!tile) {
       weights.fill(NaN, other * SIDE, (other + 1) * SIDE);
       continue;

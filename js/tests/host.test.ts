@@ -37,6 +37,22 @@ test("what was stored is drawn, and what is clicked is set", async () => {
   expect([standing.get("layer"), standing.get("head")]).toEqual([1, 2]);
 });
 
+test("tiles beyond the first megabyte are there when they are asked for", async () => {
+  const state = stored();
+  const head = state._opening.find(({ key }) => key.includes('"what":"rows"'))!;
+  state._opening.splice(state._opening.indexOf(head), 1);
+  const padding = "A".repeat(1e6);
+  state._opening.push({ key: "large", meta: { kind: "u1", shape: [750000] }, data: padding }, head);
+  const el = document.createElement("div");
+  el.style.width = "1100px";
+  document.body.append(el);
+  places.push(el);
+  const standing = await mount(attention, el, state);
+  expect(standing.get<{ key: string }[]>("_opening").map(({ key }) => key)).not.toContain(head.key);
+  const canvas = () => el.querySelector<HTMLCanvasElement>(".iw-pixels canvas")!;
+  await expect.poll(() => pixel(canvas(), 2, 1, 3)).toEqual(colour("light", telling(0, 0, 2, 1)));
+});
+
 test("what was not stored is said in words", async () => {
   const { el } = await place();
   await userEvent.click(el.querySelector("button[aria-label^='layer 1 head 2']")!);
