@@ -32,9 +32,9 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
     if size == "quick":
         return {
             "package": lambda: package.run(rounds=3),
-            "attention": lambda: attention.run((32, 128, 1024), rounds=1, limit=12, peer_lengths=(32,)),
+            "attention": lambda: attention.run((32, 128, 512, 1024), rounds=1, limit=25, peer_lengths=(32, 128)),
             "long": lambda: long.run(((12, 12, 16384), (1, 1, 131072)), rounds=1),
-            "record": lambda: record.run(((64, 5),)),
+            "record": lambda: record.run(((64, 7), (512, 3))),
         }
     return {
         "package": lambda: package.run(rounds=1),
@@ -48,7 +48,7 @@ def main() -> int:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure our claims against the peers.")
     parser.add_argument("claims", nargs="*", metavar="claim", help=f"of {', '.join(CLAIMS)}; all unless given")
-    parser.add_argument("--quick", action="store_true", help="three minutes: fewer lengths, one round")
+    parser.add_argument("--quick", action="store_true", help="some minutes: fewer lengths, one round")
     parser.add_argument("--tiny", action="store_true", help="seconds: whether the bench itself works")
     parser.add_argument("--out", type=Path, help="the file to write; docs/benchmarks.md for a full run of all claims")
     given = parser.parse_args()
