@@ -10,6 +10,7 @@ import copy
 import json
 import secrets
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -50,7 +51,9 @@ def prompts() -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def measured(model) -> dict[str, float]:
-    return measure(model, SEED)
+    """The middle one of three: a single draw of forty measures leaves some interval every few hundred runs."""
+    draws = [measure(model, SEED + i) for i in range(3)]
+    return {name: median(draw[name] for draw in draws) for name in draws[0]}
 
 
 def accuracy(model, prompts: torch.Tensor) -> float:

@@ -13,7 +13,8 @@ is the smallest model in which **induction** can be seen, and in which it can be
 
 ```python
 import interpwidgets as iw
-model = iw.load("induction-2l")                      # or: iw.load("induction-2l", checkpoint={first})
+
+model = iw.load("induction-2l")  # or: iw.load("induction-2l", checkpoint={first})
 iw.AttentionView(iw.record(model, "the cat sat on the mat . the cat sat"))
 ```
 
