@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from interpwidgets.errors import InputError
+from interpwidgets.models.dissect import by_heads, dissect, is_norm, matrix
+from interpwidgets.models.hold import turn
+from interpwidgets.models.parts import Block, Write
+from interpwidgets.models.probe import Trace, probe
+from interpwidgets.models.sums import same
 
-__all__ = ["Anatomy"]
+__all__ = ["Anatomy", "Block", "Write"]
 
 
 @dataclass(frozen=True, eq=False)
 class Anatomy:
-    """Where a model keeps its blocks, and how it is entered."""
+    """Where a model keeps its blocks, how it is entered, and what the blocks are made of.
 
+    The parts of the blocks are found when they are first asked for, by one forward pass over nine tokens; each is
+    held to its equation, `errors` of a `Block` say how well.
+    """
+
+    module: PreTrainedModel
     base: nn.Module  # the model without its head: token ids in, residual stream out
     blocks: tuple[nn.Module, ...]
     embed: nn.Embedding
-    has_head: bool  # whether there are logits
+    unembed: nn.Module | None
     context: int | None  # how many positions the model has embeddings for; None if positions are computed
 
     @classmethod
@@ -38,16 +49,73 @@ class Anatomy:
         if not lists:
             raise InputError(f"{name} has no list of its {depth} blocks, so they cannot be told apart.")
         return cls(
+            module=module,
             base=module.base_model,
             blocks=tuple(lists[0]),  # the outermost comes first
             embed=embed,
-            has_head=_has_head(module),
+            unembed=_unembed(module),
             context=_context(module, embed, getattr(config, "max_position_embeddings", None)),
         )
 
+    @property
+    def has_head(self) -> bool:
+        """Whether there are logits."""
+        return self.unembed is not None
 
-def _has_head(module: Any) -> bool:
-    return module.get_output_embeddings() is not None
+    @property
+    def parts(self) -> tuple[Block, ...]:
+        """What each block is made of."""
+        return self._probed[0]
+
+    @property
+    def ln_final(self) -> nn.Module | None:
+        """The norm between the last block and the unembedding."""
+        return self._probed[1]
+
+    def w_o(self, layer: int) -> Tensor:
+        """A layer's output matrices: [head, d_head, d_model]."""
+        block = self.parts[layer]
+        if block.z is None or block.heads is None:
+            raise InputError(f"Layer {layer} of {type(self.module).__name__} has no W_O. {block.why.get('z', '')}")
+        return by_heads(matrix(block.z), block.heads)
+
+    def w_out(self, layer: int) -> Tensor:
+        """The last matrix of a layer's MLP: [d_mlp, d_model]."""
+        block = self.parts[layer]
+        if block.down is None:
+            raise InputError(
+                f"Layer {layer} of {type(self.module).__name__} has no W_out. {block.why.get('mlp_post', '')}"
+            )
+        return matrix(block.down)
+
+    @property
+    def _probed(self) -> tuple[tuple[Block, ...], nn.Module | None]:
+        with turn(self.base):  # whoever comes second finds it done
+            return self._probe
+
+    @cached_property
+    def _probe(self) -> tuple[tuple[Block, ...], nn.Module | None]:
+        trace = probe(self.module, self.base, self.blocks, self.embed.num_embeddings)
+        heads = getattr(self.module.config.get_text_config(decoder=True), "num_attention_heads", None)
+        return tuple(_block(block, trace, heads) for block in self.blocks), _last_norm(trace)
+
+
+def _block(block: nn.Module, trace: Trace, heads: Any) -> Block:
+    runs = [run for run in trace.blocks if run.module is block]
+    if len(runs) != 1:
+        reason = f"The block runs {len(runs)} times in a pass." if runs else "The block does not run."
+        return Block(block, why={"resid_post": reason})
+    return dissect(runs[0], heads if isinstance(heads, int) else None)
+
+
+def _last_norm(trace: Trace) -> nn.Module | None:
+    post = trace.blocks[-1].post if trace.blocks else None
+    return next((call.module for call in trace.after if is_norm(call) and same(call.given, post)), None)
+
+
+def _unembed(module: Any) -> nn.Module | None:
+    found = module.get_output_embeddings()
+    return found if isinstance(found, nn.Module) else None
 
 
 def _context(module: nn.Module, embed: nn.Embedding, positions: int | None) -> int | None:
