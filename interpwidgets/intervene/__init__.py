@@ -1,0 +1,34 @@
+"""What interventions are measured by, and what came of them."""
+
+from __future__ import annotations
+
+import interpwidgets.models as _models  # says what to install where torch is missing
+from interpwidgets.intervene.metrics import (
+    BoundMetric,
+    Metric,
+    accuracy,
+    as_metric,
+    kl,
+    log_prob,
+    logit,
+    logit_diff,
+    loss,
+    prob,
+    rank,
+)
+
+del _models
+
+__all__ = [
+    "BoundMetric",
+    "Metric",
+    "accuracy",
+    "as_metric",
+    "kl",
+    "log_prob",
+    "logit",
+    "logit_diff",
+    "loss",
+    "prob",
+    "rank",
+]
