@@ -70,46 +70,66 @@ class LayerAttention:
 
     def block(self, prompt: int, head: int, length: int, queries: Rows, start: int, stop: int) -> NDArray[np.float32]:
         """The weights of these queries on the keys from `start` to `stop`: [query, key]."""
+        with torch.inference_mode():
+            pattern = torch.empty(len(queries), stop - start, device=self.q.device)
+            for here, weights in self._weights(prompt, head, length, queries, start, stop):
+                pattern[here, : weights.shape[1]] = weights
+                pattern[here, weights.shape[1] :] = 0.0
+        numpy: NDArray[np.float32] = pattern.cpu().numpy()
+        return numpy
+
+    def pooled(
+        self, prompt: int, head: int, length: int, queries: Rows, start: int, stop: int, run: int
+    ) -> NDArray[np.float32]:
+        """Maximum and sum of the weights of every `run` queries on each key: [2, run of queries, key]."""
+        with torch.inference_mode():
+            planes = torch.zeros(2, len(queries) // run, stop - start, device=self.q.device)
+            for here, weights in self._weights(prompt, head, length, queries, start, stop, run):
+                runs = weights.view(len(weights) // run, run, weights.shape[1])
+                top, total = planes[:, here.start // run : here.stop // run, : weights.shape[1]]
+                torch.amax(runs, 1, out=top)
+                torch.sum(runs, 1, out=total)
+        numpy: NDArray[np.float32] = planes.cpu().numpy()
+        return numpy
+
+    def _weights(
+        self, prompt: int, head: int, length: int, queries: Rows, start: int, stop: int, run: int = 1
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Which of the queries, whole runs of them, and their weights from `start` as far as they see: [query, key]."""
         known = self.known_lse[prompt, head]  # [query]
         last = int(queries.max(initial=-1)) if self.mask.causal else length - 1  # key that any of the queries can see
         # Whole rows never use the log-sum-exps that are known: the same question shall have the same answer to the bit.
         softmax = start == 0 and stop > last
         lse = None if softmax else self._lse2(prompt, head, length, queries)[:, None]  # [query, 1]
-        with torch.inference_mode():
-            pattern = torch.empty(len(queries), stop - start, device=self.q.device)
-            done = 0
-            for strip in self._strips(prompt, head, length, queries):
-                here = slice(done, done := done + len(strip.rows))
-                end = max(min(stop, strip.past), start)  # keys from here on have no weight in these rows
-                seen = pattern[here, : end - start]
-                if lse is None:
-                    exponentials, total, known[strip.rows] = strip.exponentials()
-                    torch.mul(exponentials, total.reciprocal_(), out=seen)
-                else:
-                    coarse = lse[here].astype(np.float32)
-                    fine = (lse[here] - coarse).astype(np.float32)
-                    scores = strip.scores(start, end)
-                    for part in (coarse, fine):
-                        scores -= torch.from_numpy(part).to(scores.device)
-                    torch.exp2(scores, out=seen)
-                pattern[here, end - start :] = 0.0
-        numpy: NDArray[np.float32] = pattern.cpu().numpy()
-        return numpy
+        done = 0
+        for strip in self._strips(prompt, head, length, queries, run):
+            here = slice(done, done := done + len(strip.rows))
+            if lse is None:
+                weights, total, known[strip.rows] = strip.exponentials()
+                yield here, weights.mul_(total.reciprocal_())
+                continue
+            coarse = lse[here].astype(np.float32)
+            fine = (lse[here] - coarse).astype(np.float32)
+            scores = strip.scores(start, max(min(stop, strip.past), start))
+            for part in (coarse, fine):
+                scores -= torch.from_numpy(part).to(scores.device)
+            yield here, scores.exp2_()
 
-    def _strips(self, prompt: int, head: int, length: int, queries: Rows) -> Iterator[_Strip]:
-        """The queries in groups of a size that is good to compute with."""
+    def _strips(self, prompt: int, head: int, length: int, queries: Rows, run: int = 1) -> Iterator[_Strip]:
+        """The queries in groups of a size that is good to compute with, each of whole runs."""
         if not len(queries):
             return
-        run = bool((np.diff(queries) == 1).all())
+        consecutive = bool((np.diff(queries) == 1).all())
         q = self.q[prompt, head]  # [query, d_head]
         # A run of rows is cut out: indexing would take a tenth of the time of everything.
-        q = q[int(queries[0]) : int(queries[-1]) + 1] if run else q[torch.from_numpy(queries).to(q.device)]
+        q = q[int(queries[0]) : int(queries[-1]) + 1] if consecutive else q[torch.from_numpy(queries).to(q.device)]
         q = q.float() * (self.scaling / _LN2)
         k = self.k[prompt, head * self.k.shape[1] // self.heads, :length]  # [key, d_head]
         rows_at_once = max(_FEWEST_ROWS, _STRIP // length)
+        rows_at_once = max(run, rows_at_once - rows_at_once % run)
         for first in range(0, len(queries), rows_at_once):
             some = slice(first, first + rows_at_once)
-            yield _Strip(queries[some], run, q[some], k, prompt, head, self.mask)
+            yield _Strip(queries[some], consecutive, q[some], k, prompt, head, self.mask)
 
 
 @dataclass(eq=False)

@@ -48,6 +48,18 @@ class RecordedAttention:
 
     def block(self, layer: int, head: int, queries: NDArray[np.int64], keys: slice) -> NDArray[np.float32]:
         """The weights of some queries on a run of keys: [query, key]."""
+        layer, question = self._question(layer, head, queries, keys)
+        return self.attention[layer].block(self.prompt, *question)
+
+    def pooled(self, layer: int, head: int, queries: NDArray[np.int64], keys: slice, run: int) -> NDArray[np.float32]:
+        """Maximum and sum of the weights of every `run` queries on each key: [2, run of queries, key]."""
+        layer, question = self._question(layer, head, queries, keys)
+        return self.attention[layer].pooled(self.prompt, *question, run)
+
+    def _question(
+        self, layer: int, head: int, queries: NDArray[np.int64], keys: slice
+    ) -> tuple[int, tuple[int, int, Rows, int, int]]:
+        """The layer, and what to ask it: head, length, queries, first and past the last key."""
         layers, heads, size, _ = self.shape
         layer, head = _place("layer", layer, layers), _place("head", head, heads)
         rows: Rows = np.asarray(queries, dtype=np.int64)
@@ -57,7 +69,7 @@ class RecordedAttention:
         start, stop, step = keys.indices(size)
         if step != 1:
             raise InputError(f"keys are a run of positions, slice(start, stop); got {keys}.")
-        return self.attention[layer].block(self.prompt, head, size, rows, start, max(start, stop))
+        return layer, (head, size, rows, start, max(start, stop))
 
 
 def _place(what: str, given: int, count: int) -> int:

@@ -11,7 +11,7 @@ visible. Between neighbouring codes lies a factor of `2^(octaves/254)`: at most 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ ATLAS_PIXELS = 600_000  # of one plane, all heads together
 ATLAS_WEIGHTS = 1 << 28  # computed for an atlas at most: all of 12 × 12 heads up to T = 1,024 and a little more
 IMAGE_WEIGHTS = 1 << 24  # computed for an image tile at most, but one query a pixel row always
 _STRIP = 256  # queries asked for at a time: a causal source computes half as much
+_POOLED = 1 << 20  # … or, of a source that pools by itself, as many weights
 
 Planes = tuple[Floats, Floats]  # maximum (of largest magnitude, if signed) and mean, [row, column]
 
@@ -98,38 +99,54 @@ def pool(
     columns = -(-(keys.stop - keys.start) // column_step)
     top = np.zeros((rows, columns), dtype=np.float32)
     mean = np.zeros((rows, columns), dtype=np.float32)
-    for pixels, chosen in _strips(queries, row_step, per_row):
+    pools = hasattr(source, "pooled")
+    at_once = max(_STRIP, _POOLED // (keys.stop - keys.start)) if pools else _STRIP
+    for pixels, chosen in _strips(queries, row_step, per_row, at_once):
         stop = min(keys.stop, int(chosen[-1]) + 1) if source.causal else keys.stop
         width = -(-(stop - keys.start) // column_step)
         if width <= 0:  # wholly above the diagonal: zero
             continue
-        block = source.block(layer, head, chosen, slice(keys.start, stop))
+        seen = slice(keys.start, stop)
         if row_step == column_step == 1:
-            top[pixels, :width] = mean[pixels, :width] = block
+            top[pixels, :width] = mean[pixels, :width] = source.block(layer, head, chosen, seen)
             continue
         per_pixel = len(chosen) // (pixels.stop - pixels.start)
-        if signed:  # where there is nothing to compare with, there is no difference to pool
-            block = np.nan_to_num(block, nan=0.0)
-        highest = _reduce(np.maximum, block, per_pixel, column_step)
-        if signed:
-            lowest = _reduce(np.minimum, block, per_pixel, column_step)
+        starts = np.arange(0, stop - keys.start, column_step)
+        most, total, *least = _down(source, layer, head, chosen, seen, per_pixel, signed)
+        highest = np.maximum.reduceat(most, starts, axis=1)
+        if least:
+            lowest = np.minimum.reduceat(least[0], starts, axis=1)
             highest = np.where(highest >= -lowest, highest, lowest)
         top[pixels, :width] = highest
         area = np.full(width, per_pixel * column_step, dtype=np.float32)
         area[-1] = per_pixel * min(column_step, keys.stop - keys.start - (width - 1) * column_step)
-        mean[pixels, :width] = _reduce(np.add, block, per_pixel, column_step) / area
+        mean[pixels, :width] = np.add.reduceat(total, starts, axis=1) / area
     return top, mean
 
 
-def _strips(queries: slice, step: int, per_row: int) -> Iterator[tuple[slice, Ints]]:
-    """Runs of pixel rows with the queries they look at, some `_STRIP` a run; each row of a run looks at as many."""
+def _down(
+    source: AttentionSource, layer: int, head: int, queries: Ints, keys: slice, run: int, signed: bool
+) -> Iterable[Floats]:
+    """Maximum, sum and, if signed, minimum of every `run` queries: `[run of queries, key]` each."""
+    if hasattr(source, "pooled"):  # its weights are none below zero
+        pooled: Floats = source.pooled(layer, head, queries, keys, run)
+        return pooled
+    block = source.block(layer, head, queries, keys)
+    if signed:  # where there is nothing to compare with, there is no difference to pool
+        block = np.nan_to_num(block, nan=0.0)
+    runs = block.reshape(-1, run, block.shape[1])
+    return [by.reduce(runs, axis=1) for by in (np.maximum, np.add, np.minimum)[: 3 if signed else 2]]
+
+
+def _strips(queries: slice, step: int, per_row: int, at_once: int) -> Iterator[tuple[slice, Ints]]:
+    """Runs of pixel rows with the queries they look at, some `at_once` a run; each row of a run looks at as many."""
     size = queries.stop - queries.start
     full, rest = divmod(size, step)
     take = min(per_row, step)
     # Spread over the step, one query in each of `take` parts, at a place that differs from row to row: a text that
     # repeats with the step's period would fool a fixed one. Seeded by place, so neighbouring tiles agree.
     offsets = np.arange(step) if take == step else None
-    run = max(1, _STRIP // take)
+    run = max(1, at_once // take)
     for row in range(0, full, run):
         stop = min(row + run, full)
         starts = queries.start + np.arange(row, stop)[:, None] * step
@@ -143,17 +160,6 @@ def _strips(queries: slice, step: int, per_row: int) -> Iterator[tuple[slice, In
     if rest:
         last = np.unique(np.linspace(0, rest - 1, min(take, rest)).astype(np.int64))
         yield slice(full, full + 1), queries.start + full * step + last
-
-
-def _reduce(by: np.ufunc, block: Floats, row_step: int, column_step: int) -> Floats:
-    """`block` reduced over runs of `row_step` rows and `column_step` columns, the last column run as long as it is."""
-    rows, columns = block.shape
-    tall: Floats = by.reduce(block.reshape(rows // row_step, row_step, columns), axis=1)
-    whole = columns - columns % column_step
-    wide: Floats = by.reduce(tall[:, :whole].reshape(len(tall), -1, column_step), axis=2)
-    if whole == columns:
-        return wide
-    return np.concatenate([wide, by.reduce(tall[:, whole:], axis=1)[:, None]], axis=1)
 
 
 def encode(values: Floats, keys: int, signed: bool = False) -> Tile:

@@ -29,6 +29,9 @@ class AttentionSource(Protocol):
     """The attention pattern of one prompt, a block at a time.
 
     Pure: the same question has the same answer, on any thread.
+
+    A source may also pool weights where it computes them, cheaper than to hand out all: `pooled(layer, head, queries,
+    keys, run)` is the maximum and the sum of every `run` of the queries, `[2, run of queries, key]`.
     """
 
     @property

@@ -59,6 +59,26 @@ def test_any_block_in_any_order_equals_the_loop(data: st.DataObject, size: int, 
             assert not block[np.arange(size)[start:stop] > queries[:, None]].any()
 
 
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), size=st.integers(1, 40), causal=st.booleans(), strip=st.integers(1, 9))
+def test_pooled_is_the_block_reduced(data: st.DataObject, size: int, causal: bool, strip: int) -> None:
+    """Also where strips are short and no multiple of a run, and where rows are picked or keys are a part."""
+    source = iw.Recording.from_qk(*draw(data.draw(st.integers(0, 99)), 2, size, 4, 2), causal=causal).attention()
+    run = data.draw(st.integers(1, size))
+    queries = np.arange(size - size % run)
+    if data.draw(st.booleans()):
+        queries = np.random.default_rng(strip).permutation(size)[: len(queries)]
+    start, stop = sorted(data.draw(st.tuples(st.integers(0, size), st.integers(0, size))))
+    keys = data.draw(st.sampled_from([slice(start, stop), slice(0, size), slice(0, int(queries.max()) + 1)]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("interpwidgets.models.pattern._STRIP", 0)
+        patch.setattr("interpwidgets.models.pattern._FEWEST_ROWS", strip)
+        top, total = source.pooled(1, 3, queries, keys, run)
+    runs = source.block(1, 3, queries, keys).reshape(len(queries) // run, run, -1)
+    np.testing.assert_allclose(top, runs.max(axis=1), atol=1e-6)
+    np.testing.assert_allclose(total, runs.sum(axis=1), atol=1e-5)
+
+
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 99), size=st.integers(1, 24), per_head=st.booleans(), within=st.booleans())
 def test_a_mask_of_any_shape(seed: int, size: int, per_head: bool, within: bool) -> None:

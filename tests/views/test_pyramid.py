@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from views import oracles
 
+import interpwidgets as iw
+from interpwidgets.models.source import RecordedAttention
 from interpwidgets.views import pyramid
 from interpwidgets.views.source import ArraySource
 
@@ -30,6 +32,23 @@ def test_pooled_is_the_maximum_and_the_mean_of_each_cell(data, seed, causal, n_k
     top, mean = pyramid.pool(source, 0, 1, queries, keys, row_step, column_step, per_row=row_step)
     expected_top, expected_mean = oracles.pool(weights[0, 1][queries, keys].astype(float), row_step, column_step)
     np.testing.assert_array_equal(top, expected_top.astype(np.float32))
+    np.testing.assert_allclose(mean, expected_mean, rtol=1e-5, atol=1e-7)
+
+
+@given(seed=SEEDS, size=st.integers(2, 90), step=st.integers(2, 9), causal=st.booleans(), at_once=st.integers(1, 9000))
+@settings(deadline=None, max_examples=40)
+def test_a_source_that_pools_has_the_same_picture_and_hands_out_no_block(seed, size, step, causal, at_once):
+    rng = np.random.default_rng(seed)
+    q, k = (rng.normal(size=(1, size, 1, 4)).astype(np.float32) for _ in range(2))
+    recording, whole = iw.Recording.from_qk(q, k, causal=causal), slice(0, size)
+    weights = recording.pattern(0, 0).numpy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pyramid, "_STRIP", 16)
+        patch.setattr(pyramid, "_POOLED", at_once)
+        patch.delattr(RecordedAttention, "block")
+        top, mean = pyramid.pool(recording.attention(), 0, 0, whole, whole, step, step, step)
+    expected_top, expected_mean = oracles.pool(weights.astype(float), step, step)
+    np.testing.assert_allclose(top, expected_top, rtol=1e-5)
     np.testing.assert_allclose(mean, expected_mean, rtol=1e-5, atol=1e-7)
 
 
