@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import interpwidgets.models as _models  # says what to install where torch is missing
+from interpwidgets.intervene.effects import Axis, Effect, Effects
 from interpwidgets.intervene.metrics import (
     BoundMetric,
     Metric,
@@ -20,7 +21,10 @@ from interpwidgets.intervene.metrics import (
 del _models
 
 __all__ = [
+    "Axis",
     "BoundMetric",
+    "Effect",
+    "Effects",
     "Metric",
     "accuracy",
     "as_metric",
