@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from interpwidgets.errors import InputError
-from interpwidgets.models.dissect import by_heads, dissect, is_norm, matrix
+from interpwidgets.models.calls import by_heads, is_norm, matrix
+from interpwidgets.models.dissect import dissect, unknown
 from interpwidgets.models.hold import turn
-from interpwidgets.models.parts import Block, Write
+from interpwidgets.models.parts import Block, Verified, Write, runs
 from interpwidgets.models.probe import Trace, probe
 from interpwidgets.models.sums import same
 
@@ -45,7 +47,8 @@ class Anatomy:
         if not isinstance(embed, nn.Embedding):
             raise InputError(f"{name} has no token embedding, so it cannot be given a prompt of tokens.")
         depth = getattr(config, "num_hidden_layers", None)
-        lists = [part for part in module.modules() if isinstance(part, nn.ModuleList) and len(part) == depth]
+        reading = _text_modules(module, (module.config, config))
+        lists = [part for part in reading if isinstance(part, nn.ModuleList) and len(part) == depth]
         if not lists:
             raise InputError(f"{name} has no list of its {depth} blocks, so they cannot be told apart.")
         return cls(
@@ -89,6 +92,24 @@ class Anatomy:
         return matrix(block.down)
 
     @property
+    def verified(self) -> Verified:
+        """Which equations held: resid_mid and resid_post are what was added up, z · W_O and mlp_post · W_out too."""
+        return Verified.of(self.parts)
+
+    def __repr__(self) -> str:
+        described: dict[str, list[int]] = {}
+        for layer, block in enumerate(self.parts):
+            described.setdefault(_describe(block), []).append(layer)
+        lines = [f"Anatomy of {type(self.module).__name__}, found by a pass over nine tokens"]
+        for text, layers in described.items():
+            lines.append(
+                f"layers {runs(layers)}: {text}" if len(described) > 1 else f"all {len(layers)} layers: {text}"
+            )
+        held = [f"{site} {error:.0e}" for site, (_, error) in self.verified.equations.items()]
+        lines.append(f"it adds up, largest relative errors: {', '.join(held)}" if held else "nothing was verified")
+        return "\n".join(lines)
+
+    @property
     def _probed(self) -> tuple[tuple[Block, ...], nn.Module | None]:
         with turn(self.base):  # whoever comes second finds it done
             return self._probe
@@ -100,11 +121,41 @@ class Anatomy:
         return tuple(_block(block, trace, heads) for block in self.blocks), _last_norm(trace)
 
 
+def _describe(block: Block) -> str:
+    """A block in a line."""
+    if block.kind == "unknown":
+        return next(iter(block.why.values()), "unknown")
+    names = {id(part): name for name, part in block.module.named_modules()}
+    said: list[str] = [block.kind]
+    if block.attention is not None:
+        kv = f" ({block.kv_heads} of keys and values)" if block.kv_heads not in (None, block.heads) else ""
+        said.append(f"{block.heads} heads{kv}" if block.heads else "attention without heads")
+    writes = (("attn_out", block.attn_out), *(("mixer", write) for write in block.mixers), ("mlp_out", block.mlp_out))
+    for label, write in writes:
+        if write is not None:
+            scale = "" if write.scale == 1 else f"{write.scale:g} × "
+            said.append(f"{label} {scale}{names[id(write.module)]}")
+    norms = (("ln1", block.ln1), ("ln2", block.ln2), ("norm at resid_mid", block.mid))
+    said.extend(f"{label} {names[id(norm)]}" for label, norm in norms if norm is not None)
+    return ", ".join(said)
+
+
+def _text_modules(module: nn.Module, configs: tuple[Any, ...]) -> Iterator[nn.Module]:
+    """The modules from the outside in, but for models inside the model that read something else, such as images."""
+    yield module
+    for child in module.children():
+        if not isinstance(child, PreTrainedModel) or any(child.config is config for config in configs):
+            yield from _text_modules(child, configs)
+
+
 def _block(block: nn.Module, trace: Trace, heads: Any) -> Block:
     runs = [run for run in trace.blocks if run.module is block]
     if len(runs) != 1:
         reason = f"The block runs {len(runs)} times in a pass." if runs else "The block does not run."
-        return Block(block, why={"resid_post": reason})
+        return unknown(block, reason, "resid_pre", "resid_post")
+    later = trace.blocks[trace.blocks.index(runs[0]) + 1 :]
+    if later and not same(later[0].pre, runs[0].post):
+        return unknown(block, "The next block is given something else than what this one returns.", "resid_post")
     return dissect(runs[0], heads if isinstance(heads, int) else None)
 
 

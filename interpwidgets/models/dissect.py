@@ -8,56 +8,23 @@ what was added. A part is only named if its equation holds.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers.pytorch_utils import Conv1D
 
+from interpwidgets.models.calls import ACTIVATIONS, close, head_error, is_linear, is_norm, pieces
 from interpwidgets.models.parts import Block, Kind, Write
 from interpwidgets.models.probe import Attended, BlockTrace, Call
 from interpwidgets.models.sums import Ruler, Sum, add_up, same
 
-__all__ = ["by_heads", "dissect", "is_norm", "matrix"]
+__all__ = ["dissect", "unknown"]
 
 _NAMED = re.compile(r"att(n|ention)", re.IGNORECASE)
 _MLP = re.compile(r"mlp|ffn|feed_?forward|moe|expert", re.IGNORECASE)
-_ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
-    F.gelu,
-    lambda x: F.gelu(x, approximate="tanh"),
-    F.relu,
-    F.silu,
-    lambda x: F.relu(x).square(),
-)
-
-
-def matrix(linear: nn.Module) -> Tensor:
-    """The weight of a linear map as [in, out]; GPT-2's `Conv1D` keeps it that way, everyone else transposed."""
-    weight = linear.weight
-    assert isinstance(weight, Tensor)
-    return weight if isinstance(linear, Conv1D) else weight.T
-
-
-def by_heads(weight: Tensor, heads: int) -> Tensor:
-    """An output matrix [heads × d_head, d_model] as [head, d_head, d_model]."""
-    return weight.reshape(heads, -1, weight.shape[-1])
-
-
-def is_norm(call: Call) -> bool:
-    """Whether a module did what norms do: no matrix in it, the shape kept and the numbers changed."""
-    weights = list(call.module.parameters())
-    return (
-        call.given is not None
-        and call.out is not None
-        and call.given.shape == call.out.shape
-        and next(call.module.children(), None) is None
-        and bool(weights)
-        and all(weight.ndim == 1 for weight in weights)
-        and not same(call.given, call.out)
-    )
 
 
 @dataclass(eq=False)
@@ -77,12 +44,22 @@ class _Parts:
     found: dict[str, Any] = field(default_factory=dict)  # what else goes into a Block
 
 
+def unknown(block: nn.Module, reason: str, *more: str) -> Block:
+    """A block of which no part is known."""
+    sites = ("resid_mid", "attn_out", "mlp_out", "z", "mlp_pre", "mlp_post", "q", "k", "v", "scores", "pattern")
+    return Block(block, why=dict.fromkeys((*sites, *more), reason))
+
+
 def dissect(trace: BlockTrace, heads: int | None) -> Block:
     """The parts of a block, from one run of it; `heads` is what the config says of their number."""
     if trace.post is None or trace.post.shape != trace.pre.shape:
-        return Block(trace.module, why={"resid_post": "The block does not return a stream of the shape it was given."})
+        return unknown(trace.module, "The block does not return a stream of the shape that it was given.", "resid_post")
+    if trace.pre.ndim > 3:
+        return unknown(trace.module, "The residual stream has several lanes, which the block mixes.")
     dissection = _Dissection(trace, trace.post)
     parts = dissection.sums()
+    if parts is None:
+        return unknown(trace.module, "No outputs of modules add up to what the block adds to the residual stream.")
     dissection.attention_parts(parts, heads)
     dissection.mlp_parts(parts)
     dissection.norms(parts)
@@ -105,10 +82,16 @@ class _Dissection:
         self.trace, self.pre, self.post = trace, trace.pre, post
         self.ruler = Ruler(self.pre, post)
         self.attention, self.attended, self.since = self._attention()
+        runs = Counter(id(call.module) for call in trace.calls)
+        self.single = [call for call in trace.calls if runs[id(call.module)] == 1]  # a hook hears these only
         self.candidates: list[Call] = []  # modules that may write; of those with one output, the last to end
-        for call in trace.calls:
-            if call.out is not None and call.out.shape == self.pre.shape and not same(call.out, self.pre):
+        for call in self.single:
+            if call.out is not None and self._is_stream(call.out) and not same(call.out, self.pre):
                 self.candidates = [other for other in self.candidates if not same(other.out, call.out)] + [call]
+
+    def _is_stream(self, tensor: Tensor) -> bool:
+        """Whether it has the shape of the stream, its batch and positions perhaps in one."""
+        return tensor.shape[-1] == self.pre.shape[-1] and tensor.numel() == self.pre.numel()
 
     def _attention(self) -> tuple[nn.Module | None, Attended | None, int]:
         """The module that computes attention, what was heard of it, and since when there was something to write."""
@@ -122,12 +105,9 @@ class _Dissection:
 
     # -- the writes
 
-    def sums(self) -> _Parts:
+    def sums(self) -> _Parts | None:
         """Who writes to the stream, and in which order."""
-        parts = self._added() or self._in_two_steps() or self._post_norm()
-        if parts is None:
-            return _Parts(why=dict.fromkeys(("resid_mid", "attn_out", "mlp_out"), "No modules' outputs add up."))
-        return parts
+        return self._added() or self._post_norm() or self._in_two_steps()
 
     def _added(self) -> _Parts | None:
         """resid_post = resid_pre + one or two outputs."""
@@ -155,23 +135,28 @@ class _Dissection:
         return parts
 
     def _in_two_steps(self) -> _Parts | None:
-        """Up to two outputs until something is given resid_mid, and up to two from there."""
+        """Up to two outputs until something is given resid_mid, and one from there, or more than can be told apart."""
         for given, begin in self._streams():
             before = [call for call in self.candidates if call.end < begin]
             first = add_up(self.ruler, self.pre, given, before, (1, 2))
-            second = first and add_up(self.ruler, given, self.post, self.candidates, (1,))
-            if first and second:
-                total = Sum(first.calls + second.calls, first.scales + second.scales)
-                parts = _Parts("sequential", mid=given, errors={"resid_post": self._error(total)})
-                parts.errors["resid_mid"] = self.ruler.gap(first.added_to(self.pre), given, self.pre)
-                parts.mlp, parts.mlp_scale = second.calls[0], second.scales[0]
-                self._first(parts, list(zip(first.calls, first.scales, strict=True)))
+            if first is None:
+                continue
+            parts = _Parts("sequential", mid=given)
+            parts.errors["resid_mid"] = self.ruler.gap(first.added_to(self.pre), given, self.pre)
+            self._first(parts, list(zip(first.calls, first.scales, strict=True)))
+            after = [call for call in self.candidates if call.begin >= begin]
+            if second := add_up(self.ruler, given, self.post, after, (1, 2)):
+                parts.errors["resid_post"] = self._error(Sum(first.calls + second.calls, first.scales + second.scales))
+                if len(second.calls) == 1:
+                    parts.mlp, parts.mlp_scale = second.calls[0], second.scales[0]
+                else:
+                    parts.why["mlp_out"] = "What is added after attention is the sum of several modules' outputs."
                 return parts
         return None
 
     def _post_norm(self) -> _Parts | None:
         """resid_mid = norm(resid_pre + attn_out), resid_post = norm(resid_mid + mlp_out)."""
-        norms = [call for call in self.trace.calls if is_norm(call) and call.given.shape == self.pre.shape]  # type: ignore[union-attr]
+        norms = [call for call in self.single if is_norm(call) and call.out is not None and self._is_stream(call.out)]
         for last in norms:
             if not same(last.out, self.post):
                 continue
@@ -216,8 +201,8 @@ class _Dissection:
     def _streams(self) -> Iterator[tuple[Tensor, int]]:
         """What modules were given that looks like the stream, in the order of time."""
         for call in sorted(self.trace.calls, key=lambda call: call.begin):
-            if call.given is not None and call.given.shape == self.pre.shape and not same(call.given, self.pre):
-                yield call.given, call.begin
+            if call.given is not None and self._is_stream(call.given) and not same(call.given, self.pre):
+                yield call.given.reshape(self.pre.shape), call.begin
 
     def _error(self, total: Sum) -> float:
         """Of the sum, in the model's precision; blocks differ in what they add first."""
@@ -237,7 +222,9 @@ class _Dissection:
         attended = self.attended
         once = len(self.trace.attended) == 1
         interface = attended is not None and attended.interface and once
-        heads = attended.heads if attended is not None and attended.heads else heads
+        heard = attended.heads if attended is not None else _heads_of(self.attention)
+        sure = heard is None or heads is None or heard == heads or attended is None or interface
+        heads = heard or heads
         parts.found.update(interface=interface, heads=heads if self.attention is not None else None)
         if attended is not None:
             parts.found["kv_heads"] = attended.kv_heads
@@ -253,7 +240,7 @@ class _Dissection:
             parts.why.setdefault("z", "There is no attention in this block.")
             return
         found = [call for call in self._linear_into(parts.attn) if call.begin > self.since]
-        if not found or heads is None:
+        if not found or heads is None or not sure:
             parts.why["z"] = "No single linear map turns the heads' outputs into attn_out."
             return
         call = found[-1]
@@ -262,7 +249,7 @@ class _Dissection:
         if width % heads or (attended is not None and attended.width and attended.width != width):
             parts.why["z"] = f"The input of the output projection, {width} wide, is not {heads} heads side by side."
             return
-        error = _head_error(call, heads)
+        error = head_error(call, heads)
         if not error < self.ruler.tolerance:
             parts.why["z"] = "The output projection is not the linear map that its weight says."
             return
@@ -274,7 +261,8 @@ class _Dissection:
     def mlp_parts(self, parts: _Parts) -> None:
         """The last linear map, and the activation before it."""
         if parts.mlp is None:
-            parts.why.update(dict.fromkeys(("mlp_out", "mlp_pre", "mlp_post"), "There is no MLP in this block."))
+            reason = parts.why.setdefault("mlp_out", "There is no MLP in this block.")
+            parts.why.update(mlp_pre=reason, mlp_post=reason)
             return
         found = [call for call in self._linear_into(parts.mlp) if call.module is not parts.found.get("z")]
         if not found or found[-1].given is None:
@@ -283,7 +271,7 @@ class _Dissection:
             return
         down = found[-1]
         assert down.given is not None
-        error = _head_error(down, 1)
+        error = head_error(down, 1)
         if not error < self.ruler.tolerance:
             reason = "The MLP's last map is not the linear map that its weight says."
             parts.why.update(mlp_pre=reason, mlp_post=reason)
@@ -299,32 +287,35 @@ class _Dissection:
         """The activation whose output is mlp_post, or mlp_post up to a gate; else the linear map in front of it."""
         post = down.given
         assert post is not None
-        earlier = [call for call in self.trace.calls if call.end < down.begin and call.out is not None]
-        linear = [call for call in earlier if _is_linear(call)]
-        halves = [piece for call in linear if call.out is not None for piece in _pieces(call.out, post)]
+        earlier = [call for call in self.single if call.end < down.begin and call.out is not None]
+        linear = [call for call in earlier if is_linear(call)]
+        halves = [piece for call in linear if call.out is not None for piece in pieces(call.out, post)]
+        goals = [post, *(n.given for n in earlier if n.given is not None and is_norm(n) and same(n.out, post))]
 
         def makes(out: Tensor) -> bool:
-            return _close(out, post) or any(_close(out * gate.reshape(out.shape), post) for gate in halves)
+            gated = (out * gate.reshape(out.shape) for gate in halves)
+            return any(close(made, goal) for made in (out, *gated) for goal in goals)
 
         for call in reversed(earlier):
-            if call.out is None or call.given is None or call.out.numel() != post.numel() or _is_linear(call):
+            if call.out is None or call.given is None or call.out.numel() != post.numel() or is_linear(call):
                 continue
-            if call.given.shape == call.out.shape and not same(call.given, call.out) and makes(call.out):
+            changed = call.given.shape == call.out.shape and not same(call.given, call.out)
+            if changed and not is_norm(call) and makes(call.out):
                 return call, None
         for call in reversed(linear):
             assert call.out is not None
-            if call.out.numel() == post.numel() and any(makes(function(call.out)) for function in _ACTIVATIONS):
+            if call.out.numel() == post.numel() and any(makes(function(call.out)) for function in ACTIVATIONS):
                 return None, call
         return None, None
 
     def _linear_into(self, write: Call) -> list[Call]:
         """Linear maps whose output is what is written, or becomes it through a norm."""
-        norms = [call for call in self.trace.calls if call.end <= write.end and is_norm(call)]
+        norms = [call for call in self.single if call.end <= write.end and is_norm(call)]
         sources = [write.out, *(norm.given for norm in norms if same(norm.out, write.out))]
         return [
             call
-            for call in self.trace.calls
-            if call.end <= write.end and _is_linear(call) and any(same(call.out, source) for source in sources)
+            for call in self.single
+            if call.end <= write.end and is_linear(call) and any(same(call.out, source) for source in sources)
         ]
 
     # -- norms
@@ -351,42 +342,12 @@ class _Dissection:
         return None
 
 
+def _heads_of(attention: nn.Module | None) -> int | None:
+    """What a module says of its heads; of linear attention, which falls into heads by its values."""
+    names = ("num_v_heads", "num_heads", "num_attention_heads", "n_heads", "n_head")
+    found = (getattr(attention, name, None) for name in names)
+    return next((number for number in found if isinstance(number, int)), None)
+
+
 def _any(call: Call) -> bool:
     return call.out is not None and bool(call.out.any())
-
-
-def _is_linear(call: Call) -> bool:
-    weight = getattr(call.module, "weight", None)
-    if call.given is None or call.out is None or not isinstance(weight, Tensor) or weight.ndim != 2:
-        return False
-    return sorted(weight.shape) == sorted((call.given.shape[-1], call.out.shape[-1]))
-
-
-def _head_error(call: Call, heads: int) -> float:
-    """Relative error of Σ over heads of z · W_O + bias against what the linear map gave."""
-    assert call.given is not None
-    assert call.out is not None
-    weight = matrix(call.module).detach().to("cpu", torch.float64)
-    bias = getattr(call.module, "bias", None)
-    z = call.given.double()
-    z = z.reshape(*z.shape[:-1], heads, -1)
-    made = torch.einsum("...hd,hdm->...m", z, by_heads(weight, heads))
-    if isinstance(bias, Tensor):
-        made = made + bias.detach().to("cpu", torch.float64)
-    size = float(call.out.double().norm())
-    gap = float((made - call.out.double()).norm())
-    return gap / size if size > 0 else gap
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    a, b = a.reshape(-1).double(), b.reshape(-1).double()
-    return float((a - b).norm()) <= 1e-2 * float(b.norm())
-
-
-def _pieces(out: Tensor, like: Tensor) -> list[Tensor]:
-    """The output of a linear map if it has this many numbers, or its halves if it has twice as many."""
-    if out.numel() == like.numel():
-        return [out]
-    if out.numel() == 2 * like.numel():
-        return [*out.chunk(2, -1), out[..., 0::2], out[..., 1::2]]
-    return []

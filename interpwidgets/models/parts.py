@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from torch import nn
 
-__all__ = ["Block", "Kind", "Write"]
+__all__ = ["Block", "Kind", "Verified", "Write", "runs"]
 
 Kind = Literal["sequential", "parallel", "post-norm", "unknown"]
 
@@ -49,3 +50,40 @@ class Block:
     interface: bool = False  # attention goes through transformers' AttentionInterface: q, k, v can be had
     why: dict[str, str] = field(default_factory=dict)  # site -> why this block does not have it
     errors: dict[str, float] = field(default_factory=dict)  # what was verified -> relative error
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Which equation held in which layers, and its largest relative error there."""
+
+    equations: dict[str, tuple[tuple[int, ...], float]]  # site -> layers, error
+    layers: int
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block]) -> Verified:
+        """What the blocks say of themselves."""
+        equations = {}
+        for site in ("resid_mid", "resid_post", "z", "mlp_post"):
+            held = {layer: block.errors[site] for layer, block in enumerate(blocks) if site in block.errors}
+            if held:
+                equations[site] = tuple(held), max(held.values())
+        return cls(equations, len(blocks))
+
+    def __repr__(self) -> str:
+        if not self.equations:
+            return "nothing was verified"
+        lines = [f"{'site':<12}{'largest error':<15}layers"]
+        for site, (layers, error) in self.equations.items():
+            lines.append(f"{site:<12}{error:<15.1e}{runs(layers) if len(layers) < self.layers else 'all'}")
+        return "\n".join(lines)
+
+
+def runs(layers: Sequence[int]) -> str:
+    """Layers in short: 0–3, 5."""
+    found: list[list[int]] = []
+    for layer in layers:
+        if found and layer == found[-1][1] + 1:
+            found[-1][1] = layer
+        else:
+            found.append([layer, layer])
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in found)

@@ -25,7 +25,8 @@ class Sum:
         """What the stream is after these have been added, one by one, in the model's own precision."""
         for call, scale in zip(self.calls, self.scales, strict=True):
             assert call.out is not None
-            start = start + (call.out if scale == 1 else call.out * scale)
+            out = call.out.reshape(start.shape)
+            start = start + (out if scale == 1 else out * scale)
         return start
 
 
@@ -37,11 +38,11 @@ class Ruler:
         self.tolerance = max(1e-3, 4 * eps)  # of a relative error
         added = post.double() - pre.double()
         noise = eps * torch.maximum(pre.abs(), post.abs()).double()
-        self._weight = 1 / (noise + 1e-3 * added.square().mean().sqrt() + 1e-30)
+        self._weight = 1 / (noise + 1e-3 * added.square().mean().sqrt() + 1e-30).reshape(-1)
 
     def of(self, stream: Tensor) -> Tensor:
         """The stream as this ruler sees it, flat."""
-        return (stream.double() * self._weight).reshape(-1)
+        return stream.double().reshape(-1) * self._weight
 
     def gap(self, a: Tensor, b: Tensor, start: Tensor) -> float:
         """How far two sums are from each other, relative to what was added to `start`."""
