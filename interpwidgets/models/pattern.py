@@ -38,6 +38,9 @@ class LayerAttention:
     k: Tensor  # [batch, kv_head, key, d_head]
     scaling: float
     mask: Mask
+    softcap: float | None = None  # scores are softcap · tanh(q · k · scaling / softcap)
+    sinks: Tensor | None = None  # [head], scores of a key that is not there
+    bias: Tensor | None = None  # [1 or batch, head, query, key], added to the scores
     _lse: NDArray[np.float64] | None = field(default=None, repr=False)
 
     @property
@@ -67,6 +70,17 @@ class LayerAttention:
             for strip in self._strips(prompt, head, length, unknown):
                 known[strip.rows] = strip.exponentials()[2]
         return known[queries]
+
+    def scores(self, prompt: int, head: int, length: int, queries: Rows) -> NDArray[np.float32]:
+        """The scores of these queries before the softmax, minus infinity where masked: [query, key]."""
+        found = np.full((len(queries), length), -np.inf, dtype=np.float32)
+        done = 0
+        with torch.inference_mode():
+            for strip in self._strips(prompt, head, length, queries):
+                part = strip.scores(0, strip.past).mul_(_LN2)
+                found[done : done + len(part), : part.shape[1]] = part.cpu().numpy()
+                done += len(part)
+        return found
 
     def block(self, prompt: int, head: int, length: int, queries: Rows, start: int, stop: int) -> NDArray[np.float32]:
         """The weights of these queries on the keys from `start` to `stop`: [query, key]."""
@@ -129,7 +143,7 @@ class LayerAttention:
         rows_at_once = max(run, rows_at_once - rows_at_once % run)
         for first in range(0, len(queries), rows_at_once):
             some = slice(first, first + rows_at_once)
-            yield _Strip(queries[some], consecutive, q[some], k, prompt, head, self.mask)
+            yield _Strip(queries[some], consecutive, q[some], k, prompt, head, self)
 
 
 @dataclass(eq=False)
@@ -142,25 +156,38 @@ class _Strip:
     k: Tensor  # [key, d_head]
     prompt: int
     head: int
-    mask: Mask
+    layer: LayerAttention
 
     @property
     def past(self) -> int:
         """How many keys any of the rows can see."""
-        if not self.mask.causal:
+        if not self.layer.mask.causal:
             return len(self.k)
         return int(self.rows[-1] if self.run else self.rows.max()) + 1
 
     def scores(self, start: int, stop: int) -> Tensor:
-        """q · k of the keys from `start` to `stop`, minus infinity where masked: [query, key]."""
+        """Scores in base 2 of the keys from `start` to `stop`, minus infinity where masked: [query, key]."""
         scores = self.q @ self.k[start:stop].float().T
-        self.mask.forbid(scores, self.prompt, self.head, self.rows, self.run, start)
+        of = self.layer
+        if of.softcap is not None:
+            cap = of.softcap / _LN2
+            scores.div_(cap).tanh_().mul_(cap)
+        if of.bias is not None:
+            sheet = of.bias[self.prompt % of.bias.shape[0], self.head % of.bias.shape[1]]  # [query, key]
+            scores += sheet[torch.from_numpy(self.rows).to(sheet.device), start:stop].float() / _LN2
+        of.mask.forbid(scores, self.prompt, self.head, self.rows, self.run, start)
         return scores
 
     def exponentials(self) -> tuple[Tensor, Tensor, NDArray[np.float64]]:
         """Numerator [query, key] and denominator [query, 1] of the softmax, and the log-sum-exps [query] in base 2."""
         scores = self.scores(0, self.past)
         top = scores.amax(dim=-1, keepdim=True)  # [query, 1]
+        sinks = self.layer.sinks
+        if sinks is not None:
+            sink = sinks[self.head].float() / _LN2
+            top = top.maximum(sink)
         total = scores.sub_(top).exp2_().sum(dim=-1, keepdim=True)  # [query, 1]
+        if sinks is not None:
+            total += (sink - top).exp2()  # the share that goes nowhere
         lse: NDArray[np.float64] = top.cpu().double().add_(total.log2().cpu())[:, 0].numpy()
         return scores, total, lse

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -11,15 +12,26 @@ from torch import Tensor
 
 from interpwidgets.errors import InputError, NoAttentionError
 from interpwidgets.models.model import Model, as_model
-from interpwidgets.models.recording import Recording
-from interpwidgets.models.tape import Tape, recording_on
+from interpwidgets.models.recorder import Recorder
+from interpwidgets.models.recording import FROM_QK, Recording
+from interpwidgets.models.sites import LAYERLESS, Site, parse_site
+from interpwidgets.models.tape import Tape, lacks, listening
 from interpwidgets.models.tokenize import Batch, Prompts, read_prompts
 
-__all__ = ["DEFAULT_SITES", "SITES", "record"]
+__all__ = [
+    "DEFAULT_SITES",
+    "check_numbers",
+    "check_site",
+    "forward",
+    "layer_number",
+    "record",
+    "recorder",
+    "recording_of",
+]
 
-SITES = ("resid_pre", "resid_post", "q", "k", "lse", "pattern", "logits")
 DEFAULT_SITES = ("resid_pre", "resid_post", "q", "k")
-_FROM_QK = {"q", "k", "lse", "pattern"}
+_EVERYWHERE = frozenset({"embed", "resid_pre", "resid_post", "logits"})  # sites that need no anatomy
+_OF_ATTENTION = frozenset({"q", "k", "v", "lse", "pattern", "scores"})
 
 
 def record(
@@ -28,68 +40,187 @@ def record(
     *,
     sites: Sequence[str] = DEFAULT_SITES,
     layers: Sequence[int] | None = None,
+    positions: int | Sequence[int] | None = None,
+    heads: int | Sequence[int] | None = None,
+    grad: bool = False,
 ) -> Recording:
     """Run the model on one or several prompts and keep the residual stream, q and k, from which patterns follow.
 
-    >>> rec = record(model, "the cat sat on the mat . the cat sat")
+    >>> rec = record(model, "the cat sat on the mat . the cat sat", sites=["resid_post", "z", "pattern"])
     >>> rec["resid_post", 1]                  # [batch, pos, d_model]
     >>> rec.pattern(layer=1, head=2)          # [query, key]
 
-    Prompts are text, token ids, or what a tokenizer returns. The unembedding, about a third of the work of a small
-    model, is left out unless `sites` has "logits". The tensors are the model's own: on its device, in its dtype.
+    Prompts are text, token ids, or what a tokenizer returns. `sites` are names of the field (see `SITE_SHAPES`) or
+    TransformerLens' names, of all `layers` unless some are given. Of the positions, those that are given are kept
+    (−1 is each prompt's last), and of the sites that have query heads, the `heads` given; either rules out patterns.
+    The unembedding, about a third of the work of a small model, is left out unless `sites` has "logits". The tensors
+    are the model's own: on its device, in its dtype; with `grad` they are part of autograd's graph, and gradients of
+    anything computed from `rec["logits"]` reach them.
+
+    Raises InputError for prompts, sites, layers, positions or heads that the model does not have, NoAttentionError
+    for a model whose attention cannot be read.
     """
     model = as_model(model)
-    wanted = _sites(model, sites)
-    depth = range(model.n_layers)
-    chosen = frozenset(depth if layers is None else (_layer(layer, depth) for layer in layers))
     batch = read_prompts(model, prompts)
-    tape = Tape(wanted, chosen, batch.lengths)
-    logits = _run(model, batch, tape)
-    _check_numbers(model, batch, tape, logits)
-    if "q" in wanted and not tape.attention:
+    tape = recorder(model, batch, sites, layers=layers, positions=positions, heads=heads, grad=grad)
+    logits = forward(model, batch, tape, logits=("logits", None) in tape.sites, grad=grad)
+    check_numbers(model, batch, tape, logits)
+    return recording_of(model, batch, tape, logits)
+
+
+def recording_of(model: Model, batch: Batch, tape: Recorder, logits: Tensor | None) -> Recording:
+    """What a recorder kept."""
+    if not (tape.attention or any(site in ("q", "pattern", "scores", "v") for site, _ in tape.values)) and (
+        tape.patterns or any(site in _OF_ATTENTION for site, _ in tape.sites)
+    ):
         kind = type(model.module).__name__
         raise NoAttentionError(
             f"{kind} has no attention weights that can be read: either it has none (state-space models), or code of "
-            "its own for them, which is not supported yet. Its residual stream can be recorded: sites=['resid_pre', "
-            "'resid_post']."
+            "its own for them, of which only sites=['pattern', 'scores'] may be heard. Its residual stream can be "
+            "recorded: sites=['resid_pre', 'resid_post']."
         )
-    return Recording(model.name, batch.tokens, residual=tape.residual, attention=tape.attention, logits=logits)
+    values = dict(tape.values)
+    if logits is not None and ("logits", None) in tape.sites:
+        values["logits", None] = tape.part("logits", logits)
+    return Recording(
+        model.name, batch.tokens, values=values, attention=tape.attention, model=model,
+        positions=tape.positions, heads=None if tape.heads is None else tape.heads.tolist(),
+    )  # fmt: skip
 
 
-def _run(model: Model, batch: Batch, tape: Tape) -> Tensor | None:
-    """One forward pass onto the tape. The logits are returned if they are wanted, else not computed."""
-    entry = model.module if "logits" in tape.sites else model.anatomy.base
-    options = {"use_cache": False} if "use_cache" in inspect.signature(entry.forward).parameters else {}
-    with recording_on(model.module, model.anatomy, tape), torch.no_grad():
-        output = entry(**batch.inputs, **options)
-    return output.logits if "logits" in tape.sites else None
-
-
-def _sites(model: Model, sites: Sequence[str]) -> frozenset[str]:
+def recorder(
+    model: Model,
+    batch: Batch,
+    sites: Iterable[str | Site],
+    *,
+    layers: Sequence[int] | None = None,
+    positions: int | Sequence[int] | None = None,
+    heads: int | Sequence[int] | None = None,
+    grad: bool = False,
+) -> Recorder:
+    """The tape for a request, after checking that the model has what is asked for."""
     if isinstance(sites, str):
         raise InputError(f"sites is a list of names: sites=[{sites!r}].")
-    if unknown := [site for site in sites if site not in SITES]:
-        raise InputError(f"There is no site {unknown[0]!r}. There are: {', '.join(SITES)}.")
-    if "logits" in sites and not model.anatomy.has_head:
+    wanted = _wanted(model, sites, layers)
+    if ("logits", None) in wanted and not model.anatomy.has_head:
         kind = type(model.module).__name__
         raise InputError(f"{kind} has no unembedding, so no logits. Load the model with its language-model head.")
-    return frozenset(sites) | (frozenset({"q", "k"}) if _FROM_QK & set(sites) else frozenset())
+    from_qk = {site for site in wanted if not grad and _from_qk(model, *site)}
+    partial = positions is not None or heads is not None
+    if partial and (whole := sorted(site for site, _ in from_qk if site not in ("q", "k"))):
+        raise InputError(f"{whole[0]!r} needs all positions and heads; leave `positions` and `heads` out.")
+    return Recorder(
+        wanted if partial else wanted - from_qk,
+        frozenset(layer for _, layer in from_qk if layer is not None and not partial),
+        batch.lengths,
+        positions=None if positions is None else _positions(batch, positions),
+        heads=None if heads is None else _heads(model, heads),
+        grad=grad,
+    )
 
 
-def _layer(layer: int, depth: range) -> int:
+def _wanted(model: Model, sites: Iterable[str | Site], layers: Sequence[int] | None) -> frozenset[Site]:
+    """Names as sites with layers, after checking that the model has them."""
+    depth = range(model.n_layers)
+    chosen = list(depth) if layers is None else [layer_number(model, layer) for layer in layers]
+    wanted: set[Site] = set()
+    for name in sites:
+        for site, layer in [name] if isinstance(name, tuple) else parse_site(name):
+            if layer is not None:
+                number = layer_number(model, layer)
+                wanted.update((site, each) for each in _with_site(model, site, [number], explicit=True))
+            elif site in LAYERLESS:
+                wanted.update((site, None) for _ in _with_site(model, site, [0], explicit=True))
+            else:
+                wanted.update((site, each) for each in _with_site(model, site, chosen, explicit=layers is not None))
+    return frozenset(wanted)
+
+
+def _with_site(model: Model, site: str, layers: Sequence[int], explicit: bool) -> list[int]:
+    """Those of the layers that have a site; an error if none has, or if one was named that has not."""
+    if site in _EVERYWHERE or site in _OF_ATTENTION:
+        return list(layers)  # whether there is attention is seen in the pass
+    if site == "ln_final_scale":
+        if model.anatomy.ln_final is None:
+            raise InputError(f"{model.name} has no norm before its unembedding, so no {site!r}.")
+        return list(layers)
+    reasons = {layer: lacks(model.anatomy.parts[layer], site) for layer in layers}
+    have = [layer for layer, reason in reasons.items() if reason is None]
+    if not have or (explicit and len(have) < len(layers)):
+        layer, reason = next((layer, reason) for layer, reason in reasons.items() if reason)
+        raise InputError(f"Layer {layer} of {model.name} has no {site!r}: {reason}")
+    return have
+
+
+def check_site(model: Model, site: str, layer: int | None) -> None:
+    """Raise InputError if the model has no such site or layer."""
+    if layer is not None:
+        layer_number(model, layer)
+        if site in ("resid_pre", "resid_post"):
+            return
+        if (reason := lacks(model.anatomy.parts[layer], site)) is not None:
+            raise InputError(f"Layer {layer} of {model.name} has no {site!r}: {reason}")
+
+
+def _from_qk(model: Model, site: str, layer: int | None) -> bool:
+    """Whether a site is computed from q and k later. Patterns are heard where the model has attention of its own."""
+    if site not in FROM_QK or layer is None:
+        return False
+    return site in ("q", "k", "lse") or model.anatomy.parts[layer].interface
+
+
+def layer_number(model: Model, layer: int) -> int:
+    """A layer's number from 0, also from one that counts from the end."""
+    depth = range(model.n_layers)
     try:
         return depth[layer]
     except (IndexError, TypeError):
         raise InputError(f"There is no layer {layer!r}; there are {len(depth)}, numbered from 0.") from None
 
 
-def _check_numbers(model: Model, batch: Batch, tape: Tape, logits: Tensor | None) -> None:
+def _positions(batch: Batch, positions: int | Sequence[int]) -> Tensor:
+    wanted = [positions] if isinstance(positions, int) else list(positions)
+    for prompt, length in enumerate(batch.lengths):
+        if wrong := [pos for pos in wanted if not -length <= pos < length]:
+            raise InputError(f"Prompt {prompt} has {length} positions, numbered from 0; there is no {wrong[0]}.")
+    return torch.tensor([[pos % length for pos in wanted] for length in batch.lengths])
+
+
+def _heads(model: Model, heads: int | Sequence[int]) -> Tensor:
+    wanted = [heads] if isinstance(heads, int) else list(heads)
+    count = model.n_heads or 0
+    if wrong := [head for head in wanted if not -count <= head < count]:
+        raise InputError(f"There is no head {wrong[0]}; {model.name} has {count} per layer, numbered from 0.")
+    return torch.tensor([head % count for head in wanted])
+
+
+def forward(
+    model: Model, batch: Batch, tape: Tape, *, logits: bool, grad: bool = False, keep: Tensor | None = None
+) -> Tensor | None:
+    """One forward pass onto the tape. The logits are returned if they are wanted, else not computed.
+
+    `keep` are the positions whose logits are wanted, of all of them if None: [batch, position, vocabulary].
+    """
+    entry = model.module if logits else model.anatomy.base
+    known = inspect.signature(entry.forward).parameters
+    options: dict[str, Any] = {"use_cache": False} if "use_cache" in known else {}
+    if keep is not None and (kept := "logits_to_keep" in known):
+        options["logits_to_keep"] = keep
+    with listening(model.module, model.anatomy, tape), nullcontext() if grad else torch.no_grad():
+        output = entry(**batch.inputs, **options)
+    if not logits:
+        return None
+    found: Tensor = output.logits
+    return found[:, keep] if keep is not None and not kept else found
+
+
+def check_numbers(model: Model, batch: Batch, tape: Recorder, logits: Tensor | None) -> None:
     """Refuse NaN and infinity. The fast attention kernels swallow NaN in q and k, so the ends alone do not show it."""
     real = batch.inputs.get("attention_mask")
     ends = [end if real is None else end[real.bool().to(end.device)] for end in (tape.last, logits) if end is not None]
     heads = [part for layer in tape.attention.values() for part in (layer.q, layer.k)]
     # A sum is not finite if one of its terms is not, and takes no second array to find out.
-    if all(bool(part.sum(dtype=torch.float32).isfinite()) for part in (*ends, *heads)):
+    if all(bool(part.detach().sum(dtype=torch.float32).isfinite()) for part in (*ends, *heads)):
         return
     if bad := [name for name, weight in model.module.named_parameters() if not bool(torch.isfinite(weight).all())]:
         raise InputError(f"{model.name} has NaN or infinite numbers in its weight {bad[0]!r}.")
@@ -98,9 +229,13 @@ def _check_numbers(model: Model, batch: Batch, tape: Tape, logits: Tensor | None
 
 def _first_bad(model: Model, batch: Batch) -> str:
     """The first site that is not finite, as part of a sentence; found by a second pass that keeps them all."""
-    tape = Tape(frozenset(DEFAULT_SITES), frozenset(range(model.n_layers)), batch.lengths)
-    _run(model, batch, tape)
-    for (site, layer), value in tape.emissions():
-        if not bool(torch.isfinite(value).all()):
-            return f", first at {site!r} of layer {layer}"
+    depth = range(model.n_layers)
+    order = ("resid_pre", "q", "k", "resid_post")
+    tape = Recorder(frozenset((site, layer) for layer in depth for site in order), lengths=batch.lengths)
+    forward(model, batch, tape, logits=False)
+    for layer in depth:
+        for site in order:
+            value = tape.values.get((site, layer))
+            if value is not None and not bool(torch.isfinite(value).all()):
+                return f", first at {site!r} of layer {layer}"
     return ""

@@ -13,13 +13,15 @@ from torch import Tensor
 from interpwidgets.errors import InputError, NoAttentionError, NotRecordedError
 from interpwidgets.models.mask import Mask
 from interpwidgets.models.pattern import LayerAttention
-from interpwidgets.models.source import RecordedAttention
+from interpwidgets.models.sites import LAYERLESS, SITES, Site, parse_site
+from interpwidgets.models.source import RecordedAttention, StoredAttention
 from interpwidgets.tokens import Tokens
 
-__all__ = ["Recording"]
+__all__ = ["FROM_QK", "Recording"]
 
 _LARGEST = 1 << 33  # bytes of a full pattern that is handed out in one piece
-_OF_ATTENTION = ("q", "k", "lse", "pattern")
+FROM_QK = ("q", "k", "lse", "scores", "pattern")  # sites that are computed from what is kept of attention
+_BY_KEY = ("scores", "pattern")  # emitted as [batch, query, head, key], shown as [batch, head, query, key]
 
 
 class Recording:
@@ -38,15 +40,19 @@ class Recording:
         name: str,
         tokens: list[Tokens],
         *,
-        residual: Mapping[tuple[str, int], Tensor],  # (site, layer) -> [batch, pos, d_model]
+        values: Mapping[Site, Tensor],  # (site, layer) -> [batch, pos, …], patterns as [batch, query, head, key]
         attention: Mapping[int, LayerAttention],  # by layer
-        logits: Tensor | None = None,  # [batch, pos, vocabulary]
+        model: Any = None,
+        positions: Tensor | None = None,  # [batch, n]
+        heads: Sequence[int] | None = None,
     ) -> None:
         self.name = name
         self.tokens = tokens
-        self._residual = dict(residual)
+        self.model = model
+        self.positions = positions
+        self.heads = heads
+        self._values = values
         self._attention = dict(sorted(attention.items()))
-        self._logits = logits
 
     @classmethod
     def from_qk(
@@ -82,19 +88,18 @@ class Recording:
             )
             for layer in range(len(q))
         }
-        return cls(name, [named], residual={}, attention=attention)
+        return cls(name, [named], values={}, attention=attention)
 
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers of which something was recorded."""
-        return tuple(sorted({layer for _, layer in self._residual} | set(self._attention)))
+        return tuple(sorted({layer for _, layer in self._values if layer is not None} | set(self._attention)))
 
     @property
     def sites(self) -> tuple[str, ...]:
-        """The sites of which something was recorded, or can be computed."""
-        residual = dict.fromkeys(site for site, _ in self._residual)
-        attention = _OF_ATTENTION if self._attention else ()
-        return (*residual, *attention, *(("logits",) if self._logits is not None else ()))
+        """The sites of which something was recorded, or can be computed, in the order of a block."""
+        here = {site for site, _ in self._values} | set(FROM_QK if self._attention else ())
+        return tuple(site for site in SITES if site in here)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -102,16 +107,33 @@ class Recording:
     def __getitem__(self, key: str | tuple[str, int]) -> Tensor:
         if not isinstance(key, str) and not (isinstance(key, tuple) and len(key) == 2):
             raise InputError(f"A recording is read by site and layer, as in rec['resid_post', 0]; got rec[{key!r}].")
-        site, layer = (key, None) if isinstance(key, str) else key
-        if site == "logits" and self._logits is not None:
-            return self._without_padding(self._logits)
-        if layer is None:
-            raise NotRecordedError(f"{site!r} needs a layer, as in rec[{site!r}, 0]. {self._contents()}")
-        if site in _OF_ATTENTION:
-            return self._of_attention(site, layer)
-        found = self._residual.get((site, self._from_front(layer)))
+        name, layer = (key, None) if isinstance(key, str) else key
+        site, layer = parse_site(name, layer)[0]
+        if site in _BY_KEY and (site, self._from_front(layer)) not in self._values and layer is not None:
+            return self._from_qk(site, layer)
+        if site == "lse" and layer is not None:
+            return self._from_qk(site, layer)
+        value = self.emitted(site, layer)
+        return value.transpose(1, 2) if site in _BY_KEY else value
+
+    def emitted(self, site: str, layer: int | None) -> Tensor:
+        """A value as the model emits it, `[batch, pos, …]`, with NaN after the end of each prompt.
+
+        Raises NotRecordedError if it is not here.
+        """
+        layer = self._from_front(layer)
+        found = self._values.get((site, layer))
+        if found is None and layer in self._attention and site in FROM_QK:
+            if site in ("q", "k"):
+                heads: Tensor = getattr(self._attention[layer], site)
+                found = heads.transpose(1, 2)  # [batch, pos, head, d_head]
+            else:
+                return self._from_qk(site, layer).transpose(1, 2)
         if found is None:
-            raise NotRecordedError(f"There is no {site!r} of layer {layer}. {self._contents()}")
+            if layer is None and site not in LAYERLESS:
+                raise NotRecordedError(f"{site!r} needs a layer, as in rec[{site!r}, 0]. {self._contents()}")
+            of = "" if layer is None else f" of layer {layer}"
+            raise NotRecordedError(f"There is no {site!r}{of}. {self._contents()}")
         return self._without_padding(found)
 
     def pattern(
@@ -127,7 +149,7 @@ class Recording:
         A number in place of a range drops that dimension.
         """
         source = self.attention(prompt)
-        layer = self._from_front(layer)
+        layer = source.layers[layer] if -len(source.layers) <= layer < 0 else layer
         if layer not in source.layers:
             raise NotRecordedError(f"There is no attention of layer {layer}. {self._contents()}")
         positions = np.arange(len(source.tokens))
@@ -143,29 +165,30 @@ class Recording:
 
     def attention(self, prompt: int = 0) -> RecordedAttention:
         """The patterns of one prompt as a source of blocks, which is what views take."""
-        if not self._attention:
+        stored = {layer: StoredAttention(value) for (site, layer), value in self._values.items() if site == "pattern"}
+        layers: dict[int, LayerAttention | StoredAttention] = {**stored, **self._attention}  # type: ignore[dict-item]
+        if not layers or self.positions is not None or self.heads is not None:
             raise NoAttentionError(f"{self!r} holds no attention to show. Record the sites 'q' and 'k'.")
         if not -len(self) <= prompt < len(self):
             raise NotRecordedError(f"There is no prompt {prompt}; there are {len(self)}, numbered from 0.")
-        if len(counts := sorted({layer.heads for layer in self._attention.values()})) > 1:
+        if len(counts := sorted({layer.heads for layer in layers.values()})) > 1:
             raise InputError(f"Layers have {counts} heads; record those with the same number: layers=[…].")
         prompt %= len(self)
+        order = sorted(layers)
         return RecordedAttention(
-            self.name, self.tokens[prompt], tuple(self._attention), tuple(self._attention.values()), prompt
+            self.name, self.tokens[prompt], tuple(order), [layers[layer] for layer in order], prompt
         )
 
-    def _of_attention(self, site: str, layer: int) -> Tensor:
-        found = self._attention.get(self._from_front(layer))
+    def _from_qk(self, site: str, layer: int) -> Tensor:
+        """Patterns and scores [batch, head, query, key], or log-sum-exps [batch, head, query], of one layer."""
+        found = self._attention.get(self._from_front(layer) or 0)
         if found is None:
             raise NotRecordedError(f"There is no {site!r} of layer {layer}. {self._contents()}")
-        if site in ("q", "k"):
-            heads = found.q if site == "q" else found.k
-            return self._without_padding(heads.transpose(1, 2))  # [batch, pos, head, d_head]
         batch, count, size = found.q.shape[:3]
         width = 1 if site == "lse" else size
         if (needed := batch * count * size * width * 4) > _LARGEST:
             raise InputError(
-                f"rec['pattern', {layer}] would take {needed / 1e9:.1f} GB. Ask for a part: rec.pattern(layer, head, "
+                f"rec[{site!r}, {layer}] would take {needed / 1e9:.1f} GB. Ask for a part: rec.pattern(layer, head, "
                 "queries=…, keys=…)."
             )
         full = torch.zeros(batch, count, size, width)
@@ -174,6 +197,8 @@ class Recording:
             for head in range(count):
                 if site == "lse":
                     part = found.lse(prompt, head, len(rows), rows)[:, None]
+                elif site == "scores":
+                    part = found.scores(prompt, head, len(rows), rows)
                 else:
                     part = found.block(prompt, head, len(rows), rows, 0, len(rows))
                 full[prompt, head, : part.shape[0], : part.shape[1]] = torch.from_numpy(part)
@@ -183,16 +208,16 @@ class Recording:
     def _without_padding(self, tensor: Tensor) -> Tensor:
         """The same [batch, pos, …] with NaN after the end of each prompt."""
         lengths = torch.tensor([len(tokens) for tokens in self.tokens])
-        if bool((lengths == tensor.shape[1]).all()):
+        if self.positions is not None or bool((lengths == tensor.shape[1]).all()):
             return tensor
         padding = torch.arange(tensor.shape[1]) >= lengths[:, None]  # [batch, pos]
         padding = padding.reshape(padding.shape + (1,) * (tensor.ndim - 2))
         return tensor.masked_fill(padding.to(tensor.device), torch.nan)
 
-    def _from_front(self, layer: int) -> int:
+    def _from_front(self, layer: int | None) -> int | None:
         """A layer's number, also from one that counts from the end of those recorded."""
         layers = self.layers
-        return layers[layer] if -len(layers) <= layer < 0 else layer
+        return layers[layer] if layer is not None and -len(layers) <= layer < 0 else layer
 
     def _contents(self) -> str:
         return f"Recorded: sites {', '.join(self.sites) or 'none'}; layers {_ranges(self.layers)}."

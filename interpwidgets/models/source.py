@@ -4,16 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from interpwidgets.errors import InputError
-from interpwidgets.models.mask import Rows
+from interpwidgets.models.mask import Mask, Rows
 from interpwidgets.models.pattern import LayerAttention
 from interpwidgets.tokens import Tokens
 
-__all__ = ["RecordedAttention"]
+__all__ = ["RecordedAttention", "StoredAttention"]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredAttention:
+    """The patterns of a layer that could not be had as q and k: whole, as the model computed them."""
+
+    pattern: Tensor  # [batch, query, head, key]
+
+    @cached_property
+    def mask(self) -> Mask:
+        """Whether no weight is on a later key."""
+        return Mask(causal=not bool(self.pattern.transpose(1, 2).nan_to_num().triu(1).any()))
+
+    @property
+    def heads(self) -> int:
+        """How many there are."""
+        return int(self.pattern.shape[2])
+
+    def block(self, prompt: int, head: int, length: int, queries: Rows, start: int, stop: int) -> NDArray[np.float32]:
+        """The weights of these queries on the keys from `start` to `stop`: [query, key]."""
+        rows = self.pattern[prompt, :length, head, start:stop].detach().float().cpu().numpy()
+        block: NDArray[np.float32] = rows[queries]
+        return block
+
+    def pooled(
+        self, prompt: int, head: int, length: int, queries: Rows, start: int, stop: int, run: int
+    ) -> NDArray[np.float32]:
+        """Maximum and sum of the weights of every `run` queries on each key: [2, run of queries, key]."""
+        block = self.block(prompt, head, length, queries, start, stop)
+        rows = np.arange(0, len(block), run)
+        return np.stack([by.reduceat(block, rows, axis=0) for by in (np.maximum, np.add)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +56,7 @@ class RecordedAttention:
     name: str
     tokens: Tokens
     layers: tuple[int, ...]  # the model's numbers of the layers that have attention and were recorded
-    attention: Sequence[LayerAttention]  # one per layer
+    attention: Sequence[LayerAttention | StoredAttention]  # one per layer
     prompt: int
 
     @property

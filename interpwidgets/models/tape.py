@@ -1,9 +1,11 @@
-"""What a forward pass emits, site by site: hooks on the blocks, and an attention function that passes q and k on.
+"""What a forward pass emits, site by site, and how it goes on with what a listener answers.
 
-The model stays the user's own. `recording_on` makes it emit for the length of a `with`: it selects our attention
-function in the model's config, hangs hooks on the blocks and puts the model in eval mode; all of that is undone on
-the way out, whatever happened. The attention function is `sdpa` with an ear: without a tape in the current context
-it does nothing else, so that a model may be used by another thread meanwhile.
+The model stays the user's own. `listening` makes it emit to a tape for the length of a `with`: it selects our
+attention function in the model's configs, wraps the blocks, hangs hooks on the parts that write to the residual
+stream and puts the model in eval mode; all of that is undone on the way out, whatever happened. In another context
+(another thread) the model runs as if nothing were there.
+
+Values are emitted with the position second, `[batch, pos, …]`, patterns and scores as [batch, query, head, key].
 """
 
 from __future__ import annotations
@@ -11,155 +13,364 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
-from threading import RLock
-from typing import Any
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from interpwidgets.errors import NoAttentionError
 from interpwidgets.models.anatomy import Anatomy
-from interpwidgets.models.mask import Mask
-from interpwidgets.models.pattern import LayerAttention
+from interpwidgets.models.attention import AttentionCall
+from interpwidgets.models.hold import held
+from interpwidgets.models.parts import Block, Write
 
-__all__ = ["Tape", "recording_on"]
+__all__ = ["Route", "Tape", "lacks", "listening", "norm_scale"]
 
 _NAME = "interpwidgets"  # of our attention function in transformers' register
-_SETTING = "_attn_implementation_internal"  # of a config; its public face also writes to configs below it
-_REFUSED = ("softcap", "s_aux", "position_bias")  # what sdpa does not compute, or we do not yet compute again
+_SOFTMAX = {torch.softmax, torch.Tensor.softmax, nn.functional.softmax, torch.special.softmax}
 
-_current: ContextVar[Tape | None] = ContextVar("interpwidgets_tape", default=None)
-_turns: WeakKeyDictionary[nn.Module, RLock] = WeakKeyDictionary()  # recordings of one model go one after another
+# Sites inside a block, but for those that its attention function emits.
+_INSIDE = (
+    "ln1_scale",
+    "scores",
+    "pattern",
+    "z",
+    "attn_out",
+    "resid_mid",
+    "ln2_scale",
+    "mlp_pre",
+    "mlp_post",
+    "mlp_out",
+)
+
+_STEPS = ("scores", "pattern")
+
+_current: ContextVar[_Pass | None] = ContextVar("interpwidgets_pass", default=None)
+_widths: WeakKeyDictionary[nn.Module, int | None] = WeakKeyDictionary()  # of the tuple a block returns, if it does
+_centring: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # whether a norm subtracts the mean
+
+
+class Tape:
+    """Hears a forward pass. Subclasses say what they want to hear, and may answer with another value."""
+
+    route: Route | None = None
+
+    def hears(self, site: str, layer: int | None) -> bool:
+        """Whether `emit` shall be called for a site."""
+        return False
+
+    def emit(self, site: str, layer: int | None, value: Tensor) -> Tensor:
+        """Take a value [batch, pos, …], and return what the model shall go on with."""
+        return value
+
+    def attends(self, layer: int, call: AttentionCall) -> None:
+        """Take note of what a layer's attention is computed from."""
+
+
+class Route(Protocol):
+    """Takes a pass another way than from the first block to the last with every row (see intervene/packed.py)."""
+
+    maskless: bool  # whether `attend` stands in for the model's attention and its masks
+
+    def skips(self, layer: int) -> bool:
+        """Whether a block is not run: the stream goes by."""
+
+    def enter(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
+        """The residual stream and the other arguments that a block is run with."""
+
+    def leave(self, layer: int, before: Tensor, after: Tensor) -> Tensor:
+        """The residual stream that goes on."""
+
+    def attend(self, layer: int, call: AttentionCall, ear: Any) -> Tensor:
+        """z, [batch, query, head, d_head]."""
 
 
 @dataclass(eq=False)
-class Tape:
-    """Collects what the blocks and their attention emit, for the sites and layers that are wanted."""
+class _Pass:
+    tape: Tape
+    layer: int | None = None  # the block that is running
+    stream: Tensor | None = None  # what it was entered with: resid_pre
 
-    sites: frozenset[str]
-    layers: frozenset[int]
-    lengths: list[int]  # of the prompts; positions from there on are padding
-    residual: dict[tuple[str, int], Tensor] = field(default_factory=dict)  # (site, layer) -> [batch, pos, d_model]
-    attention: dict[int, LayerAttention] = field(default_factory=dict)
-    last: Tensor | None = None  # [batch, pos, d_model], what the last block returned
-    _layer: int | None = None  # the block that is running
-    _masks: list[tuple[Tensor, Mask]] = field(default_factory=list)
+    def emit(self, site: str, layer: int | None, value: Tensor) -> Tensor:
+        return self.tape.emit(site, layer, value) if self.tape.hears(site, layer) else value
 
-    def enter_block(self, layer: int, hidden: Tensor) -> None:
-        """Note that a block has begun, with this residual stream [batch, pos, d_model]."""
-        self._layer = layer
-        if "resid_pre" in self.sites and layer in self.layers:
-            self.residual["resid_pre", layer] = hidden
-
-    def leave_block(self, layer: int, hidden: Tensor) -> None:
-        """Note that a block has ended, with this residual stream [batch, pos, d_model]."""
-        self._layer = None
-        self.last = hidden
-        if "resid_post" in self.sites and layer in self.layers:
-            self.residual["resid_post", layer] = hidden
-
-    def attend(self, q: Tensor, k: Tensor, mask: Tensor | None, scaling: float | None, causal: bool) -> None:
-        """Keep one layer's q [batch, head, query, d_head] and k [batch, kv_head, key, d_head]."""
-        layer = self._layer
-        if layer is None or layer not in self.layers or "q" not in self.sites:
-            return
-        if layer in self.attention:
-            raise NoAttentionError(f"Block {layer} computes attention twice (cross-attention?); not supported yet.")
-        self.attention[layer] = LayerAttention(
-            q=_own(q),
-            k=_own(k),
-            scaling=float(scaling if scaling is not None else q.shape[-1] ** -0.5),
-            mask=self._describe(mask, causal, heads=q.shape[1]),
-        )
-
-    def emissions(self) -> Iterator[tuple[tuple[str, int], Tensor]]:
-        """Everything on the tape, in the order in which it was computed."""
-        for layer in sorted(self.layers):
-            if ("resid_pre", layer) in self.residual:
-                yield ("resid_pre", layer), self.residual["resid_pre", layer]
-            if layer in self.attention:
-                yield ("q", layer), self.attention[layer].q
-                yield ("k", layer), self.attention[layer].k
-            if ("resid_post", layer) in self.residual:
-                yield ("resid_post", layer), self.residual["resid_post", layer]
-
-    def _describe(self, mask: Tensor | None, causal: bool, heads: int) -> Mask:
-        """The mask in short; the tensor is the same in every layer, so it is read once."""
-        if mask is None:
-            return Mask(causal)
-        for seen, short in self._masks:
-            if seen is mask:
-                return short
-        short = Mask.of(mask, lengths=self.lengths, heads=heads)
-        self._masks.append((mask, short))
-        return short
-
-
-def _own(tensor: Tensor) -> Tensor:
-    """A tensor that keeps no larger one alive: GPT-2 cuts q, k and v out of one array."""
-    return tensor.clone() if tensor.untyped_storage().nbytes() > tensor.nbytes else tensor
+    def attend(self, call: AttentionCall) -> Tensor:
+        layer, tape = self.layer, self.tape
+        assert layer is not None
+        for site in ("q", "k", "v"):
+            if tape.hears(site, layer):
+                heads: Tensor = getattr(call, site)
+                changed: dict[str, Any] = {site: tape.emit(site, layer, heads.transpose(1, 2)).transpose(1, 2)}
+                call = replace(call, **changed)
+        tape.attends(layer, call)
+        listened = tape.hears("scores", layer) or tape.hears("pattern", layer)
+        ear = (lambda site, value: self.emit(site, layer, value)) if listened else None
+        if tape.route is not None and tape.route.maskless:
+            return tape.route.attend(layer, call, ear)
+        return call.compute(ear)
 
 
 def _attention(
-    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
 ) -> tuple[Tensor, None]:
-    """`sdpa`, which also tells the tape, if there is one, what it was given."""
-    tape = _current.get()
-    if tape is not None:
-        for name in _REFUSED:
-            if kwargs.get(name) is not None:
-                raise NoAttentionError(f"{type(module).__name__} uses `{name}` in its attention; not supported yet.")
-        causal = kwargs.get("is_causal")
-        causal = bool(getattr(module, "is_causal", True) if causal is None else causal)
-        tape.attend(query, key, attention_mask, kwargs.get("scaling"), causal)
-    output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
-    return output
+    """The model's attention, which also tells the tape, if there is one, what it was given."""
+    call = AttentionCall.of(module, query, key, value, attention_mask, options)
+    now = _current.get()
+    return (call.compute() if now is None or now.layer is None else now.attend(call)), None
+
+
+def _mask(*args: Any, **options: Any) -> Any:
+    now = _current.get()
+    if now is not None and now.tape.route is not None and now.tape.route.maskless:
+        return None
+    return sdpa_mask(*args, **options)
 
 
 AttentionInterface.register(_NAME, _attention)
-AttentionMaskInterface.register(_NAME, sdpa_mask)
+AttentionMaskInterface.register(_NAME, _mask)
 
 
 @contextmanager
-def recording_on(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[None]:
+def listening(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[None]:
     """Make the model emit to this tape, in this context, until the `with` ends."""
     with ExitStack() as undo:
-        undo.enter_context(_turns.setdefault(anatomy.base, RLock()))
-        token = _current.set(tape)
+        undo.enter_context(held(module, anatomy.base, _attention_for(anatomy, tape)))
+        now = _Pass(tape)
+        token = _current.set(now)
         undo.callback(_current.reset, token)
-        for part in module.modules():
-            if part.training:
-                undo.callback(setattr, part, "training", True)
-                part.training = False
-        for config in _configs(module):
-            undo.callback(setattr, config, _SETTING, getattr(config, _SETTING))
-            setattr(config, _SETTING, _NAME)
         for layer, block in enumerate(anatomy.blocks):
-            before, after = _hooks(layer, tape)
-            undo.callback(block.register_forward_pre_hook(before, with_kwargs=True).remove)
-            undo.callback(block.register_forward_hook(after).remove)
+            _wrap(undo, block, partial(_run_block, now, layer, block))
+            if _hears_any(tape, layer, *_INSIDE):
+                for hooked in _block_hooks(now, layer, anatomy.parts[layer]):
+                    undo.callback(hooked.remove)
+        if tape.hears("embed", None):
+            undo.callback(_after(now, anatomy.embed, lambda value: now.emit("embed", None, value)).remove)
+        if tape.hears("ln_final_scale", None) and anatomy.ln_final is not None:
+            undo.callback(_scale_hook(now, anatomy.ln_final, "ln_final_scale", None).remove)
         yield
 
 
-def _configs(module: nn.Module) -> list[Any]:
-    """Every config that decides on an attention function somewhere in the model, once."""
-    configs = {id(part.config): part.config for part in module.modules() if hasattr(part, "config")}
-    return [config for config in configs.values() if hasattr(config, _SETTING)]
+def _attention_for(anatomy: Anatomy, tape: Tape) -> str | None:
+    """The attention function to select. Code of a model's own has steps to listen to when it is eager."""
+    if any(block.interface for block in anatomy.parts):
+        return _NAME
+    depth = range(len(anatomy.blocks))
+    return "eager" if any(tape.hears(site, layer) for site in _STEPS for layer in depth) else None
 
 
-def _hooks(layer: int, tape: Tape) -> tuple[Callable[..., None], Callable[..., None]]:
-    """What to call before and after a block; other contexts that use the model meanwhile are not listened to."""
+def lacks(block: Block, site: str) -> str | None:
+    """Why a block has no such site; None if it has."""
+    has = {
+        "q": block.interface, "k": block.interface, "v": block.interface,
+        "scores": block.attention, "pattern": block.attention, "z": block.z,
+        "attn_out": block.attn_out, "mlp_out": block.mlp_out,
+        "resid_mid": block.mid or (block.kind == "sequential" and block.attn_out),
+        "mlp_pre": block.act or block.up, "mlp_post": block.down,
+        "ln1_scale": block.ln1, "ln2_scale": block.ln2,
+    }  # fmt: skip
+    return None if has.get(site, True) else block.why.get(site, "it was not found in the block.")
 
-    def before(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if _current.get() is tape:
-            tape.enter_block(layer, args[0] if args else kwargs["hidden_states"])
 
-    def after(_: nn.Module, __: tuple[Any, ...], output: Any) -> None:
-        if _current.get() is tape:
-            tape.leave_block(layer, output if isinstance(output, Tensor) else output[0])
+def _wrap(undo: ExitStack, block: nn.Module, around: Callable[..., Any]) -> None:
+    """Put `around(forward, *args, **options)` in the place of a block's forward."""
+    own = block.__dict__.get("forward")  # of a module that somebody else has wrapped
+    forward = block.forward
+    block.forward = lambda *args, **options: around(forward, *args, **options)
+    undo.callback(setattr, block, "forward", own) if own is not None else undo.callback(delattr, block, "forward")
 
-    return before, after
+
+def _run_block(
+    now: _Pass, layer: int, block: nn.Module, forward: Callable[..., Any], *args: Any, **options: Any
+) -> Any:
+    """One block: its input and output are emitted, and the route decides on which rows it works."""
+    if _current.get() is not now:
+        return forward(*args, **options)
+    stream, rest = (args[0], args[1:]) if args else (options.pop("hidden_states"), ())
+    before, route = stream, now.tape.route
+    if route is not None:
+        if route.skips(layer):
+            width = _widths.get(block)
+            return stream if width is None else (stream, *[None] * (width - 1))
+        stream, (rest, options) = route.enter(layer, stream, (rest, options))
+    stream = now.emit("resid_pre", layer, stream)
+    outer = now.layer, now.stream
+    now.layer, now.stream = layer, stream
+    try:
+        output = forward(stream, *rest, **options)
+    finally:
+        now.layer, now.stream = outer
+    _widths[block] = None if isinstance(output, Tensor) else len(output)
+    after = now.emit("resid_post", layer, _first(output))
+    if route is not None:
+        after = route.leave(layer, before, after)
+    return _with_first(output, after)
+
+
+def _first(output: Any) -> Tensor:
+    first: Tensor = output if isinstance(output, Tensor) else output[0]
+    return first
+
+
+def _with_first(output: Any, value: Tensor) -> Any:
+    """The same output, with another tensor in the place of its first."""
+    if isinstance(output, Tensor):
+        return value
+    return output if output[0] is value else type(output)((value, *output[1:]))
+
+
+def _after(now: _Pass, module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
+    """Let a module return what `change` makes of its output."""
+
+    def hook(_: nn.Module, __: Any, output: Any) -> Any:
+        return _with_first(output, change(_first(output))) if _current.get() is now else None
+
+    return module.register_forward_hook(hook)
+
+
+def _before(now: _Pass, module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
+    """Give a module what `change` makes of its input."""
+
+    def hook(_: nn.Module, args: tuple[Any, ...]) -> Any:
+        return (change(args[0]), *args[1:]) if _current.get() is now else None
+
+    return module.register_forward_pre_hook(hook)
+
+
+def _block_hooks(now: _Pass, layer: int, block: Block) -> Iterator[Any]:
+    """Hooks on the parts of a block of which something is heard."""
+    hears = partial(_hears_any, now.tape, layer)
+    if not block.interface and block.attention is not None and hears("scores", "pattern"):
+        yield from _softmax_hooks(now, layer, block.attention)
+    if block.attn_out is not None and hears("attn_out", "resid_mid"):
+        mid = block.kind == "sequential" and hears("resid_mid")
+        yield _after(now, block.attn_out.module, partial(_write, now, "attn_out", layer, block.attn_out, mid))
+    if block.mid is not None and hears("resid_mid"):
+        yield _after(now, block.mid, lambda value: now.emit("resid_mid", layer, value))
+    if block.z is not None and hears("z"):
+        yield _before(now, block.z, partial(_by_head, now, "z", layer, block.heads or 1))
+    for site, norm in (("ln1_scale", block.ln1), ("ln2_scale", block.ln2)):
+        if norm is not None and hears(site):
+            yield _scale_hook(now, norm, site, layer)
+    yield from _mlp_hooks(now, layer, block)
+
+
+def _mlp_hooks(now: _Pass, layer: int, block: Block) -> Iterator[Any]:
+    hears = partial(_hears_any, now.tape, layer)
+    if block.mlp_out is not None and hears("mlp_out"):
+        yield _after(now, block.mlp_out.module, partial(_write, now, "mlp_out", layer, block.mlp_out, False))
+    if block.down is not None and hears("mlp_post"):
+        yield _before(now, block.down, partial(_flat, now, "mlp_post", layer))
+    if hears("mlp_pre"):
+        if block.act is not None:
+            yield _before(now, block.act, partial(_flat, now, "mlp_pre", layer))
+        elif block.up is not None:
+            yield _after(now, block.up, partial(_flat, now, "mlp_pre", layer))
+
+
+def _hears_any(tape: Tape, layer: int, *sites: str) -> bool:
+    return any(tape.hears(site, layer) for site in sites)
+
+
+def _write(now: _Pass, site: str, layer: int, write: Write, mid: bool, value: Tensor) -> Tensor:
+    """What a part adds to the residual stream; with `mid`, also what the stream is then."""
+    scaled = value if write.scale == 1 else value * write.scale
+    heard = now.emit(site, layer, scaled)
+    if mid:
+        assert now.stream is not None
+        stream = now.stream + heard
+        if (changed := now.emit("resid_mid", layer, stream)) is not stream:
+            heard = changed - now.stream
+    return value if heard is scaled else heard / write.scale if write.scale != 1 else heard
+
+
+def _by_head(now: _Pass, site: str, layer: int, heads: int, value: Tensor) -> Tensor:
+    parted = value.reshape(*value.shape[:-1], heads, -1)
+    heard = now.emit(site, layer, parted)
+    return value if heard is parted else heard.flatten(-2)
+
+
+def _flat(now: _Pass, site: str, layer: int, value: Tensor) -> Tensor:
+    """Some MLPs work on [batch · pos, d]."""
+    assert now.stream is not None
+    shaped = value.reshape(*now.stream.shape[:2], -1) if value.ndim == 2 else value
+    heard = now.emit(site, layer, shaped)
+    return value if heard is shaped else heard.reshape(value.shape)
+
+
+def norm_scale(norm: nn.Module, x: Tensor) -> Tensor:
+    """What a norm divides by, [batch, pos, 1]: a standard deviation if it centres (LayerNorm), else a root mean square.
+
+    Told by what the norm does, not by its name: T5's `LayerNorm` does not centre.
+    """
+    numbers = x.float() if x.dtype != torch.float64 else x
+    names = ("eps", "variance_epsilon", "norm_eps")
+    eps = next((float(getattr(norm, name)) for name in names if hasattr(norm, name)), 0.0)
+    if _centres(norm, x.shape[-1], x):
+        numbers = numbers - numbers.mean(-1, keepdim=True)
+    return (numbers.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+def _centres(norm: nn.Module, size: int, like: Tensor) -> bool:
+    if norm not in _centring:
+        x = torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype)[None, None]
+        token = _current.set(None)  # nobody shall hear this
+        try:
+            with torch.no_grad():
+                _centring[norm] = bool((norm(x) - norm(x + 1)).abs().max() < 0.1 * norm(x).abs().max())
+        finally:
+            _current.reset(token)
+    return _centring[norm]
+
+
+def _scale_hook(now: _Pass, norm: nn.Module, site: str, layer: int | None) -> Any:
+    def hook(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
+        if _current.get() is not now:
+            return None
+        scale = norm_scale(norm, args[0])
+        heard = now.emit(site, layer, scale)
+        if heard is scale:
+            return None
+        bias = getattr(norm, "bias", None)
+        shift: Any = 0.0 if bias is None else bias
+        changed: Tensor = ((output - shift) * (scale / heard) + shift).to(output.dtype)
+        return changed
+
+    return norm.register_forward_hook(hook)
+
+
+class _Softmax(TorchFunctionMode):
+    """Hears the softmax of an attention module that has code of its own: scores go in, the pattern comes out."""
+
+    def __init__(self, now: _Pass, layer: int) -> None:
+        super().__init__()
+        self.now, self.layer = now, layer
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in _SOFTMAX or (args[0] if args else kwargs["input"]).ndim != 4:
+            return func(*args, **kwargs)
+        scores = args[0] if args else kwargs.pop("input")
+        heard = self.now.emit("scores", self.layer, scores.transpose(1, 2)).transpose(1, 2)
+        pattern = func(heard, *args[1:], **kwargs)
+        return self.now.emit("pattern", self.layer, pattern.transpose(1, 2)).transpose(1, 2)
+
+
+def _softmax_hooks(now: _Pass, layer: int, attention: nn.Module) -> Iterator[Any]:
+    modes: list[_Softmax] = []
+
+    def enter(*_: Any) -> None:
+        if _current.get() is now:
+            modes.append(_Softmax(now, layer))
+            modes[-1].__enter__()  # type: ignore[no-untyped-call]
+
+    def leave(*_: Any) -> None:
+        if modes:
+            modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
+
+    yield attention.register_forward_pre_hook(enter)
+    yield attention.register_forward_hook(leave, always_call=True)

@@ -9,8 +9,6 @@ import torch
 import transformers
 from transformers import (
     BertModel,
-    Gemma2Config,
-    Gemma2ForCausalLM,
     MambaConfig,
     MambaForCausalLM,
     PreTrainedModel,
@@ -84,7 +82,7 @@ def test_rotary_positions_have_no_edge(modules: dict[str, PreTrainedModel]) -> N
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sites": ["resid_mid"]}, "no site 'resid_mid'. There are: resid_pre, resid_post, q"),
+        ({"sites": ["resid_middle"]}, "no site 'resid_middle'. There are: embed, resid_pre"),
         ({"sites": "pattern"}, r"sites=\['pattern'\]"),
         ({"layers": [2]}, "no layer 2; there are 2"),
         ({"layers": ["a"]}, "no layer 'a'"),
@@ -113,15 +111,6 @@ def test_a_model_without_attention() -> None:
     assert rec["resid_post", 1].shape == (1, 3, 16)
     with pytest.raises(iw.NoAttentionError, match="holds no attention"):
         rec.attention()
-
-
-def test_attention_that_sdpa_does_not_compute() -> None:
-    config = Gemma2Config(
-        num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1, hidden_size=16, intermediate_size=16,
-        head_dim=8, vocab_size=20,
-    )  # fmt: skip
-    with pytest.raises(iw.NoAttentionError, match="`softcap`"):
-        iw.record(Gemma2ForCausalLM(config).eval(), [1, 2, 3])
 
 
 def test_an_encoder_with_a_decoder() -> None:

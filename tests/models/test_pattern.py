@@ -296,4 +296,4 @@ def test_a_pattern_too_large_to_hand_out_is_refused_at_once() -> None:
 
 def test_one_line_that_says_what_is_there() -> None:
     rec = iw.Recording.from_qk(*draw(10, 3, 5, 2, 2), name="ours")
-    assert repr(rec) == "Recording(ours: 1 prompt of 5 tokens; layers 0–2; q k lse pattern)"
+    assert repr(rec) == "Recording(ours: 1 prompt of 5 tokens; layers 0–2; q k scores pattern lse)"

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from transformers import PreTrainedModel
 
 import interpwidgets as iw
-from interpwidgets.models.record import SITES
 
 ALL = ["resid_pre", "resid_post", "pattern", "logits"]
 Prompts = Callable[..., list[list[int]]]
@@ -46,7 +45,7 @@ def test_equals_the_models_own_outputs(
 
 
 def test_shapes(model: iw.Model, prompts: Prompts) -> None:
-    rec = iw.record(model, prompts(5, 9), sites=SITES)
+    rec = iw.record(model, prompts(5, 9), sites=["resid_pre", "resid_post", "q", "k", "lse", "pattern", "logits"])
     kv_heads = getattr(model.config, "num_key_value_heads", 4)
     assert rec["resid_pre", 0].shape == rec["resid_post", 1].shape == (2, 9, 32)  # [batch, pos, d_model]
     assert rec["q", 0].shape == (2, 9, 4, 8)  # [batch, pos, head, d_head]
@@ -57,7 +56,7 @@ def test_shapes(model: iw.Model, prompts: Prompts) -> None:
 
 
 def test_positions_after_the_end_of_a_prompt_are_nan(model: iw.Model, prompts: Prompts) -> None:
-    rec = iw.record(model, prompts(3, 6), sites=SITES)
+    rec = iw.record(model, prompts(3, 6), sites=["resid_pre", "resid_post", "q", "k", "lse", "pattern", "logits"])
     for site in ("resid_pre", "resid_post", "q", "k"):
         assert rec[site, 1][0, 3:].isnan().all()
         assert not rec[site, 1][0, :3].isnan().any()
@@ -296,16 +295,64 @@ def test_a_sliding_window(eager: Any, prompts: Prompts, kind: str) -> None:
     assert (rec.pattern(1, 0)[-1, :5] == 0).all()
 
 
+def small(kind: str, **options: Any) -> PreTrainedModel:
+    """A random model of another family, its weights large enough for patterns far from uniform."""
+    torch.manual_seed(5)
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "hidden_size": 32, "vocab_size": 61} | options
+    module: PreTrainedModel = getattr(transformers, f"{kind}ForCausalLM")(
+        getattr(transformers, f"{kind}Config")(**sizes)
+    )
+    with torch.no_grad():
+        for name, weight in module.named_parameters():
+            if weight.ndim == 2 and "emb" not in name:
+                weight.mul_(8.0)
+            elif "sinks" in name:
+                weight.normal_()
+    return module.eval()
+
+
+GQA = {"num_key_value_heads": 2, "intermediate_size": 48, "head_dim": 8}
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("Gemma2", {**GQA, "attn_logit_softcapping": 2.0, "sliding_window": 5}),
+        ("GptOss", {**GQA, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 5}),
+        ("Bloom", {"n_head": 4, "n_layer": 2}),
+        ("GPTJ", {"n_head": 4, "n_layer": 2, "n_embd": 32, "rotary_dim": 4, "n_positions": 64}),
+        ("Falcon", {"alibi": True}),
+    ],
+)
+def test_softcap_sinks_and_attention_of_their_own(
+    prompts: Prompts, eager: Any, kind: str, options: dict[str, Any]
+) -> None:
+    module = small(kind, **options)
+    ids = prompts(13)[0]
+    rec = iw.record(module, ids, sites=["pattern", "scores", "resid_post"])
+    truth = eager(module, ids)
+    for layer in range(2):
+        torch.testing.assert_close(rec["resid_post", layer][0], truth["hidden"][layer + 1], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(rec["pattern", layer][0], truth["attentions"][layer], atol=1e-5, rtol=0)
+        source = rec.attention()
+        part = source.block(layer, 1, np.array([3, 12]), slice(2, 9))
+        torch.testing.assert_close(
+            torch.from_numpy(part), truth["attentions"][layer, 1, [3, 12], 2:9], atol=1e-5, rtol=0
+        )
+    if kind != "GptOss":  # a softmax with sinks is not that of the scores
+        torch.testing.assert_close(rec["scores", 1].softmax(-1), rec["pattern", 1], atol=1e-5, rtol=0)
+
+
 def test_layers_and_sites_can_be_chosen(gpt2: iw.Model, prompts: Prompts) -> None:
     whole = iw.record(gpt2, prompts(8))
     rec = iw.record(gpt2, prompts(8), sites=["pattern"], layers=[-1])
     assert rec.layers == (1,)
-    assert rec.sites == ("q", "k", "lse", "pattern")
+    assert rec.sites == ("q", "k", "scores", "pattern", "lse")
     source = rec.attention()
     assert source.shape == (1, 4, 8, 8)
     assert source.layers == (1,)
     torch.testing.assert_close(rec.pattern(layer=1, head=3), whole.pattern(layer=1, head=3), rtol=0, atol=0)
-    with pytest.raises(iw.NotRecordedError, match="Recorded: sites q, k, lse, pattern; layers 1"):
+    with pytest.raises(iw.NotRecordedError, match="Recorded: sites q, k, scores, pattern, lse; layers 1"):
         rec["pattern", 0]
     with pytest.raises(iw.NotRecordedError, match="no 'resid_pre'"):
         rec["resid_pre", 1]
