@@ -18,7 +18,7 @@ from interpwidgets.intervene.metrics import (
     prob,
     rank,
 )
-from interpwidgets.intervene.run import run
+from interpwidgets.intervene.running import run
 from interpwidgets.intervene.sweep import ablate_sweep, patch_sweep
 
 del _models

@@ -20,7 +20,7 @@ from interpwidgets.intervene.effects import Axis, Effects
 from interpwidgets.intervene.engine import Engine, Job, ids_of
 from interpwidgets.intervene.interventions import Ablate, Intervention, Patch
 from interpwidgets.intervene.metrics import Metric, as_metric
-from interpwidgets.intervene.run import engine_on
+from interpwidgets.intervene.running import engine_on
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.record import layer_number, record
 from interpwidgets.models.recording import Recording
@@ -240,8 +240,8 @@ def _aligned(clean: Batch, corrupted: Batch) -> None:
         if len(a) != len(b):
             own, other = ("|".join(map(str, tokens.text)) for tokens in (a, b))
             raise InputError(
-                f"Pair {number} does not align: the clean prompt has {len(a)} tokens, {own}, the corrupted one {len(b)}, "
-                f"{other}. Patch prompts that differ token for token."
+                f"Pair {number} does not align: the clean prompt has {len(a)} tokens, {own}, the corrupted one {len(b)},"
+                f" {other}. Patch prompts that differ token for token."
             )
 
 
