@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts screenshots bench dist constraints browser js clean distclean
+.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts architectures screenshots bench dist constraints browser js clean distclean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -56,6 +56,9 @@ notebooks: $(VENV)/.dev js ## every cell of the curriculum runs
 
 hosts: $(VENV)/.dev browser js ## write docs/hosts.md from the tests that drive a host
 	@IW_CHROMIUM="$$(scripts/browser)" $(PY) -m pytest -m lab --hosts=docs/hosts.md
+
+architectures: $(VENV)/.dev ## write docs/architectures.md from a tiny model of every architecture
+	@PYTHONPATH=tests HF_HUB_OFFLINE=1 $(PY) -m models.architectures
 
 screenshots: $(VENV)/.dev browser js ## build/screenshots: light and dark, narrow and wide
 	@IW_CHROMIUM="$$(scripts/browser)" PYTHONPATH=tests $(PY) -m lab.screenshots build/screenshots

@@ -50,6 +50,7 @@ def is_norm(call: Call) -> bool:
 
 
 def is_linear(call: Call) -> bool:
+    """Whether a module has a matrix that could take what it was given to what it gave."""
     weight = getattr(call.module, "weight", None)
     if call.given is None or call.out is None or not isinstance(weight, Tensor) or weight.ndim != 2:
         return False
@@ -73,6 +74,7 @@ def head_error(call: Call, heads: int) -> float:
 
 
 def close(a: Tensor, b: Tensor) -> bool:
+    """Whether these are the same numbers but for rounding in the model's precision."""
     a, b = a.reshape(-1).double(), b.reshape(-1).double()
     return float((a - b).norm()) <= 1e-2 * float(b.norm())
 

@@ -114,7 +114,7 @@ class _Dissection:
         total = add_up(self.ruler, self.pre, self.post, self.candidates, (1, 2))
         if total is None:
             return None
-        parts = _Parts("parallel", errors={"resid_post": self._error(total)})
+        parts = _Parts(errors={"resid_post": self._error(total)})
         terms = sorted(zip(total.calls, total.scales, strict=True), key=lambda term: term[0].end)
         if len(terms) == 1:
             call, scale = terms[0]
@@ -152,6 +152,12 @@ class _Dissection:
                 else:
                     parts.why["mlp_out"] = "What is added after attention is the sum of several modules' outputs."
                 return parts
+            stream, nothing = Call(self.trace.module, "", begin, given, begin, given), torch.zeros_like(given)
+            whole = add_up(self.ruler, nothing, self.post, [stream, *after], (2, 3))
+            if whole and whole.calls[0] is stream:
+                parts.errors["resid_post"] = self.ruler.gap(whole.added_to(nothing), self.post, self.pre)
+                parts.why["mlp_out"] = f"The block multiplies what it returns by {whole.scales[0]:g}."
+                return parts
         return None
 
     def _post_norm(self) -> _Parts | None:
@@ -178,16 +184,36 @@ class _Dissection:
 
     def _first(self, parts: _Parts, terms: list[tuple[Call, float]]) -> None:
         """Tell attention from what else writes before the MLP does."""
-        written = [term for term in terms if self.since >= 0 and term[0].end > self.since]
-        inside = [term for term in written if any(part is self.attention for part in term[0].module.modules())]
+        written = [term for term in terms if self.since >= 0 and term[0].end > self.since and self._attends(term[0])]
         if written:
-            parts.attn, parts.attn_scale = (inside or written)[0]
+            parts.attn, parts.attn_scale = written[0]
+        elif self.attention is not None:
+            parts.why["attn_out"] = "What attention returns is not what is added to the residual stream."
         parts.mixers = [term for term in terms if term[0] is not parts.attn]
+
+    def _beside_attention(self, module: nn.Module) -> bool:
+        """Whether a module is neither part of attention nor has it as a part."""
+        attention = self.attention
+        if attention is None:
+            return True
+        around = any(part is attention for part in module.modules())
+        return not around and all(part is not module for part in attention.modules())
+
+    def _attends(self, write: Call) -> bool:
+        """Whether a write is attention's: it is part of it, contains it, or goes on with what it returns."""
+        if not self._beside_attention(write.module):
+            return True
+        passed = [call.out for call in self.trace.calls if call.module is self.attention]
+        for call in self.trace.calls:
+            if any(same(call.given, out) for out in passed):
+                passed.append(call.out)
+        return any(same(write.out, out) for out in passed)
 
     def _find_mid(self, parts: _Parts, first: Sum) -> None:
         """Sequential if some module was given the stream as attention leaves it."""
         if not first.calls or parts.mlp is None:
             parts.kind, parts.mid = "sequential", self.post if parts.mlp is None else self.pre
+            parts.why["resid_mid"] = "Only one module writes to the stream in this block: there is nothing in between."
             return
         expected = first.added_to(self.pre)
         for given, begin in self._streams():
@@ -196,7 +222,13 @@ class _Dissection:
                 parts.kind, parts.mid = "sequential", given
                 parts.errors["resid_mid"] = error
                 return
-        parts.why["resid_mid"] = "Attention and the MLP read the stream side by side: there is nothing in between."
+        early = [call.out for call in self.trace.calls if is_norm(call) and same(call.given, self.pre)]
+        readers = [call for call in self.trace.calls if not is_norm(call) and self._beside_attention(call.module)]
+        if any(same(call.given, out) for call in readers if call.end <= parts.mlp.end for out in (self.pre, *early)):
+            parts.kind = "parallel"
+            parts.why["resid_mid"] = "Attention and the MLP read the stream side by side: there is nothing in between."
+        else:
+            parts.why["resid_mid"] = "Nothing that the MLP reads is the stream as attention leaves it."
 
     def _streams(self) -> Iterator[tuple[Tensor, int]]:
         """What modules were given that looks like the stream, in the order of time."""
@@ -236,8 +268,7 @@ class _Dissection:
                 reason = f"The block computes attention {len(self.trace.attended)} times."
             parts.why.update(dict.fromkeys(("q", "k", "v", "scores", "pattern"), reason))
         if parts.attn is None:
-            parts.why.setdefault("attn_out", "There is no attention in this block.")
-            parts.why.setdefault("z", "There is no attention in this block.")
+            parts.why["z"] = parts.why.setdefault("attn_out", "There is no attention in this block.")
             return
         found = [call for call in self._linear_into(parts.attn) if call.begin > self.since]
         if not found or heads is None or not sure:
