@@ -8,7 +8,7 @@ intervention is `x → factor · x + offset` on some rows, so that those of hund
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -101,6 +101,7 @@ class Editor(Tape):
 
     `runs` are interventions on prompts: for each run, the number of its prompt and what is changed in it. With
     `deferred`, what is done to a block's output is done to the next block's input: the same stream, one block later.
+    `at` picks the sites at which this editor works.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Editor(Tape):
         base: Recording | None = None,
         model: Any = None,
         deferred: int | None = None,
+        at: Callable[[Site], bool] = lambda _: True,
     ) -> None:
         self._edits: dict[Site, list[_Edit]] = {}
         self._pending: dict[Site, list[tuple[int, int, int, Intervention]]] = defaultdict(list)
@@ -119,6 +121,8 @@ class Editor(Tape):
             ranks: dict[Site, int] = defaultdict(int)
             for intervention in interventions:
                 site = slot(intervention, deferred)
+                if not at(site):
+                    continue
                 self._pending[site].append((ranks[site], run, prompt, intervention))
                 ranks[site] += 1
         self._lengths, self._layout, self._base, self._model = lengths, layout, base, model

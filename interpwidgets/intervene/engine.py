@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -26,6 +26,7 @@ from interpwidgets.intervene.routes import Base, Packed, Resumed, Run
 from interpwidgets.models.model import Model
 from interpwidgets.models.record import forward, recorder, recording_of
 from interpwidgets.models.recording import Recording
+from interpwidgets.models.sites import Site
 from interpwidgets.models.tape import Tape
 from interpwidgets.models.tokenize import Batch, read_prompts
 
@@ -144,22 +145,28 @@ class Engine:
         return _numbers(self.metric(logits, prompts))
 
     def _packed(self, jobs: Sequence[Job], runs: Sequence[Run], positions: Tensor) -> Tensor:
-        packed = Packed(self._base, runs, self.model.n_layers)
-        device = self.model.device
-        where = packed.prompts.to(device), packed.positions.to(device)
+        last = self.model.n_layers - 1
+        every = [what for job in jobs for what in (*self._always, *job.interventions)]
+        narrow = not any(what.site == "ln1_scale" and what.layer == last for what in every)  # keys need it of all rows
+        packed = Packed(self._base, runs, positions, self.model.n_layers, narrow)
+        where = packed.prompts.to(self.model.device), packed.positions.to(self.model.device)
         inputs = {name: rows[where][None] for name, rows in self.batch.inputs.items() if name != "attention_mask"}
         inputs["position_ids"] = where[1][None]
-        asked = [packed.rows(number, positions[number]) for number in range(len(runs))]
+        asked = [packed.all.rows(number, positions[number]) for number in range(len(runs))]
         rows = torch.cat([rows for rows, _ in asked])
         kept = torch.stack([kept for _, kept in asked])  # [run, P]
-        tape = Chain(self._editor(jobs, packed), route=packed)
-        found = forward(self.model, Batch([], inputs), tape, logits=True, keep=rows.to(device))
+        tape = Chain(
+            self._editor(jobs, packed.all, lambda site: not packed.narrowed(*site)),
+            self._editor(jobs, packed.asked, lambda site: packed.narrowed(*site)),
+            route=packed,
+        )
+        found = forward(self.model, Batch([], inputs), tape, logits=True, keep=rows.to(self.model.device))
         assert found is not None
         logits = self._logits[torch.tensor([job.prompt for job in jobs])].clone()  # positions before the first change
         logits[kept.to(logits.device)] = found[0].to(logits)
         return logits
 
-    def _editor(self, jobs: Sequence[Job], layout: Layout) -> Editor:
+    def _editor(self, jobs: Sequence[Job], layout: Layout, at: Callable[[Site], bool] = lambda _: True) -> Editor:
         return Editor(
             [(job.prompt, (*self._always, *job.interventions)) for job in jobs],
             self.batch.lengths,
@@ -167,6 +174,7 @@ class Engine:
             base=self.base_recording,
             model=self.model,
             deferred=self.model.n_layers,
+            at=at,
         )
 
     def _record_needs(self, interventions: Sequence[Intervention]) -> Recording | None:

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import cached_property
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -25,11 +26,44 @@ from interpwidgets.models.mask import Mask
 from interpwidgets.models.recorder import Recorder
 from interpwidgets.models.tape import Tape
 
-__all__ = ["Base", "Packed", "Resumed", "Run"]
+__all__ = ["Base", "Packed", "Resumed", "Rows", "Run"]
+
+
+class _Through:
+    """A route on which every block is run as it is."""
+
+    maskless = False
+
+    def skips(self, layer: int) -> bool:
+        """No block."""
+        return False
+
+    def enter(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
+        """As it is."""
+        return stream, options
+
+    def narrows(self, layer: int) -> bool:
+        """No block."""
+        return False
+
+    def keep(self, call: AttentionCall) -> None:
+        """Never asked for, as nothing narrows."""
+
+    def narrow(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
+        """Never asked for, as nothing narrows."""
+        return stream, options
+
+    def leave(self, layer: int, before: Tensor, after: Tensor) -> Tensor:
+        """As it is."""
+        return after
+
+    def attend(self, layer: int, call: AttentionCall, ear: Any) -> Tensor:
+        """The model's own attention; never asked for, as `maskless` is False."""
+        return call.compute(ear)
 
 
 @dataclass(eq=False)
-class Base(Tape):
+class Base(_Through, Tape):
     """The run that is intervened on, as far as later runs start from it. A route too: it hears what enters a block."""
 
     lengths: Sequence[int]
@@ -41,7 +75,6 @@ class Base(Tape):
         default_factory=dict
     )  # added to the scores, [1 or batch, head, query, key]
     describable = True  # whether every mask has a short description
-    maskless = False
 
     def __post_init__(self) -> None:
         self._describe = Recorder(frozenset(), lengths=self.lengths).describe
@@ -60,22 +93,28 @@ class Base(Tape):
         except InputError:
             self.describable = False
 
-    def skips(self, layer: int) -> bool:
-        """Every block is run."""
-        return False
-
     def enter(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
         """Keep what a block is entered with."""
         self.streams[layer] = stream
         return stream, options
 
-    def leave(self, layer: int, before: Tensor, after: Tensor) -> Tensor:
-        """Nothing to do."""
-        return after
 
-    def attend(self, layer: int, call: AttentionCall, ear: Any) -> Tensor:
-        """The model's own attention; never asked for, since `maskless` is False."""
-        return call.compute(ear)
+Group = tuple[int, int, int]  # prompt, first and last position of runs that see the same keys
+
+
+class Rows:
+    """Some positions of each run, one run after another: a `Layout`."""
+
+    def __init__(self, positions: Sequence[Tensor]) -> None:
+        self.positions = positions
+        self.starts = [0, *accumulate(map(len, positions))]
+
+    def rows(self, run: int, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Those of the positions that are here."""
+        here = self.positions[run]
+        place = torch.searchsorted(here, positions).clamp(max=max(len(here) - 1, 0))
+        kept = here[place] == positions if len(here) else torch.zeros(len(positions), dtype=torch.bool)
+        return self.starts[run] + place[kept], kept
 
 
 @dataclass(frozen=True)
@@ -88,10 +127,8 @@ class Run:
     last: int  # position, the last that anybody asks for
 
 
-class Resumed:
+class Resumed(_Through):
     """Starts plain batches of runs, a prompt a row, at the first layer that any of them changes."""
-
-    maskless = False
 
     def __init__(self, base: Base, runs: Sequence[Run]) -> None:
         self._base, self._prompts = base, torch.tensor([run.prompt for run in runs])
@@ -108,45 +145,36 @@ class Resumed:
             stream = recorded[self._prompts.to(recorded.device)].to(stream)
         return stream, options
 
-    def leave(self, layer: int, before: Tensor, after: Tensor) -> Tensor:
-        """Nothing to do."""
-        return after
-
-    def attend(self, layer: int, call: AttentionCall, ear: Any) -> Tensor:
-        """The model's own attention; never asked for, since `maskless` is False."""
-        return call.compute(ear)
-
 
 class Packed:
-    """Runs as one sequence of only the rows that can have changed. A layout too, see `Layout`."""
+    """Runs as one sequence of only the rows that can have changed. A layout too, see `Layout`.
+
+    Of the last block, only the rows that are asked for are computed to the end; `asked` is their layout.
+    """
 
     maskless = True
 
-    def __init__(self, base: Base, runs: Sequence[Run], n_layers: int) -> None:
+    def __init__(self, base: Base, runs: Sequence[Run], asked: Tensor, n_layers: int, narrow: bool = True) -> None:
         assert all(a.layer <= b.layer for a, b in pairwise(runs)), "runs join in the order of layers"
-        self._base, self._runs = base, runs
-        counts = [run.last + 1 - run.first for run in runs]
-        self._starts = [0]
-        for count in counts:
-            self._starts.append(self._starts[-1] + count)
-        self.size = self._starts[-1]
-        self.positions = torch.cat([torch.arange(run.first, run.last + 1) for run in runs])  # [row]
-        self.prompts = torch.tensor([run.prompt for run in runs]).repeat_interleave(torch.tensor(counts))  # [row]
-        self._active = [
-            self._starts[sum(run.layer <= layer for run in runs)] for layer in range(-1, n_layers)
-        ]  # rows from the embedding on, then by layer
-        groups: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
-        for run, start in zip(runs, self._starts, strict=False):
-            groups[run.prompt, run.first, run.last].append((run.layer, start))
-        self._groups = groups
-        self._indices: dict[tuple[tuple[int, int, int], int], Tensor] = {}
-        self._sights: dict[tuple[int, tuple[int, int, int]], Tensor | None] = {}
+        self._base, self._runs, self._last = base, runs, n_layers - 1 if narrow else None
+        every = [torch.arange(run.first, run.last + 1) for run in runs]
+        self.all = Rows(every)
+        self.asked = Rows([torch.unique(at[at >= run.first]) for at, run in zip(asked, runs, strict=True)])
+        self.positions = torch.cat(every)  # [row]
+        self.prompts = torch.tensor([run.prompt for run in runs]).repeat_interleave(torch.tensor([*map(len, every)]))
+        self.size = len(self.positions)
+        # Rows that have joined: by the embedding, by layer 0, 1 …
+        self._active = [self.all.starts[sum(run.layer <= layer for run in runs)] for layer in range(-1, n_layers)]
+        self._groups: dict[Group, list[int]] = defaultdict(list)  # numbers of runs, in the order of layers
+        for number, run in enumerate(runs):
+            self._groups[run.prompt, run.first, run.last].append(number)
+        self._indices: dict[tuple[int, Group, int], Tensor] = {}
+        self._sights: dict[tuple[int, Group, bool], Tensor | None] = {}
+        self._kept: AttentionCall | None = None
 
-    def rows(self, run: int, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions before and after those computed have no row."""
-        of = self._runs[run]
-        kept = (positions >= of.first) & (positions <= of.last)
-        return self._starts[run] - of.first + positions[kept], kept
+    def narrowed(self, site: str, layer: int | None) -> bool:
+        """Whether a site is emitted for the rows asked for only."""
+        return layer is not None and layer == self._last and site not in ("resid_pre", "k", "v")
 
     def skips(self, layer: int) -> bool:
         """Blocks before the first run joins."""
@@ -155,69 +183,100 @@ class Packed:
     def enter(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
         """The rows of the runs that have joined; those that join here come from the recording."""
         before, now = self._active[layer], self._active[layer + 1]
-        rows = stream[:, :before] if layer or before else stream[:, :0]
+        rows = stream[:, :before]
         if now > before:
             new = slice(before, now)
             recorded = self._base.streams[layer]
             where = self.prompts[new].to(recorded.device), self.positions[new].to(recorded.device)
             rows = torch.cat([rows, recorded[where][None].to(rows)], dim=1)
-        return rows, options if now == self.size else _cut(options, self.size, now)
+        return rows, options if now == self.size else _cut(options, self.size, torch.arange(now))
+
+    def narrows(self, layer: int) -> bool:
+        """The last block."""
+        return layer == self._last
+
+    def keep(self, call: AttentionCall) -> None:
+        """Keys and values of all rows, for those asked for."""
+        self._kept = call
+
+    def narrow(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
+        """The rows asked for."""
+        rows = self._asked_rows.to(stream.device)
+        return stream[:, rows], _cut(options, self.size, self._asked_rows)
+
+    @cached_property
+    def _asked_rows(self) -> Tensor:
+        """Which of all rows are asked for: [row]."""
+        return torch.cat([self.all.rows(run, at)[0] for run, at in enumerate(self.asked.positions)])
 
     def leave(self, layer: int, before: Tensor, after: Tensor) -> Tensor:
         """All rows again, those that wait as they were."""
+        if self.narrows(layer):
+            return before.new_zeros(1, self.size, after.shape[-1]).index_copy_(
+                1, self._asked_rows.to(after.device), after
+            )
         return after if after.shape[1] == self.size else torch.cat([after, before[:, after.shape[1] :]], dim=1)
 
     def attend(self, layer: int, call: AttentionCall, ear: Any) -> Tensor:
         """Attention of every run's rows to the recorded keys before them, and to one another."""
-        q, k, v = call.q[0], call.k[0], call.v[0]  # [head, row, d_head]
+        few = self.narrows(layer)
+        given = self._kept if few and self._kept is not None else call
+        q, k, v = call.q[0], given.k[0], given.v[0]  # [head, row, d_head]
         z = q.new_empty(q.shape[1], q.shape[0], v.shape[-1])  # [row, head, d_head]
         longest = 1 + max(run.last for run in self._runs)
-        for group, joined in self._groups.items():
-            index = self._index(group, sum(at <= layer for at, _ in joined)).to(q.device)
-            if not len(index):
+        for group, numbers in self._groups.items():
+            joined = sum(self._runs[number].layer <= layer for number in numbers)
+            index = self._index(self.all, group, joined).to(q.device)
+            own = self._index(self.asked, group, joined).to(q.device) if few else index
+            if not own.numel():
                 continue
             prompt, first, _ = group
-            queries = q[:, index].transpose(0, 1)  # [run, head, row, d_head]
+            queries = q[:, own].transpose(0, 1)  # [run, head, row, d_head]
             keys, values = (
                 _after(recorded[layer][prompt, :, :first], part[:, index].transpose(0, 1))
                 for recorded, part in ((self._base.keys, k), (self._base.values, v))
             )
-            seen = self._sight(layer, group, queries)
-            bias = _bias(self._base.biases[layer], group)
+            seen = self._sight(layer, group, few, queries)
+            bias = self._base.biases[layer]
+            bias = (
+                None if bias is None else bias[prompt % len(bias), :, self._queries(group, few), : keys.shape[2]][None]
+            )
             if ear is None and call.plain and bias is None:
                 gqa = q.shape[0] != k.shape[0]
                 mixed = sdpa(queries, keys, values, attn_mask=seen, scale=call.scaling, enable_gqa=gqa).transpose(1, 2)
             else:
                 mixed = stepwise(
                     queries, keys, values, allowed=seen, bias=bias, scaling=call.scaling, softcap=call.softcap,
-                    sinks=call.sinks, ear=None if ear is None else _Within(ear, index, q.shape[1], longest),
+                    sinks=call.sinks, ear=None if ear is None else _Within(ear, own, q.shape[1], longest),
                 )  # fmt: skip
-            z[index.flatten()] = mixed.flatten(0, 1)
+            z[own.flatten()] = mixed.flatten(0, 1)
         return z[None]
 
-    def _index(self, group: tuple[int, int, int], count: int) -> Tensor:
+    def _index(self, rows: Rows, group: Group, count: int) -> Tensor:
         """The rows of the first `count` runs of a group: [run, row]."""
-        key = group, count
+        key = id(rows), group, count
         if key not in self._indices:
-            starts = torch.tensor([start for _, start in self._groups[group][:count]], dtype=torch.long)
-            self._indices[key] = starts[:, None] + torch.arange(group[2] + 1 - group[1])
+            numbers = self._groups[group][:count]
+            width = len(rows.positions[numbers[0]]) if numbers else 0
+            starts = torch.tensor([rows.starts[number] for number in numbers], dtype=torch.long)
+            self._indices[key] = starts[:, None] + torch.arange(width)
         return self._indices[key]
 
-    def _sight(self, layer: int, group: tuple[int, int, int], like: Tensor) -> Tensor | None:
-        """Which keys those rows see, [1, 1 or head, row, key]; None if they see all."""
-        mask, (prompt, first, last) = self._base.masks[layer], group
-        key = id(mask), group
+    def _queries(self, group: Group, few: bool) -> Tensor:
+        """The positions of a group's queries."""
+        return (self.asked if few else self.all).positions[self._groups[group][0]]
+
+    def _sight(self, layer: int, group: Group, few: bool, like: Tensor) -> Tensor | None:
+        """Which keys those queries see, [1, 1 or head, query, key]; None if they see all."""
+        mask, (prompt, _, last) = self._base.masks[layer], group
+        key = id(mask), group, few
         if key not in self._sights:
-            seen = None
-            if mask.causal and last > first:
-                seen = torch.ones(last + 1 - first, last + 1, dtype=torch.bool, device=like.device).tril_(first)[
-                    None, None
-                ]
+            queries, seen = self._queries(group, few), None
+            if mask.causal and int(queries[0]) < last:
+                seen = (torch.arange(last + 1) <= queries[:, None])[None, None].to(like.device)
             if mask.allowed is not None:
-                sheet = mask.allowed[prompt % mask.allowed.shape[0], :, first : last + 1, : last + 1][None].to(
-                    like.device
-                )
-                seen = sheet if seen is None else sheet & seen
+                sheet = mask.allowed[prompt % len(mask.allowed), :, queries.to(mask.allowed.device), : last + 1]
+                seen = sheet[None].to(like.device) if seen is None else sheet[None].to(like.device) & seen
             self._sights[key] = seen
         return self._sights[key]
 
@@ -244,24 +303,16 @@ def _after(recorded: Tensor, own: Tensor) -> Tensor:
     return torch.cat([recorded.to(own).expand(len(own), -1, -1, -1), own], dim=2)
 
 
-def _bias(bias: Tensor | None, group: tuple[int, int, int]) -> Tensor | None:
-    """Of what is added to the scores, the part for some rows."""
-    if bias is None:
-        return None
-    prompt, first, last = group
-    return bias[prompt % bias.shape[0], :, first : last + 1, : last + 1][None]
-
-
-def _cut(options: Any, size: int, count: int) -> Any:
-    """The first `count` rows of whatever has `size` of them among a block's arguments."""
+def _cut(options: Any, size: int, rows: Tensor) -> Any:
+    """Some rows of whatever has `size` of them among a block's arguments."""
     if isinstance(options, Tensor):
         dims = [1, -2, -1, 0] if options.ndim > 1 else [0]
         for dim in dims:
             if -options.ndim <= dim < options.ndim and options.shape[dim] == size:
-                return options.narrow(dim, 0, count)
+                return options.index_select(dim, rows.to(options.device))
         return options
     if isinstance(options, dict):
-        return {name: _cut(value, size, count) for name, value in options.items()}
+        return {name: _cut(value, size, rows) for name, value in options.items()}
     if isinstance(options, (tuple, list)):
-        return type(options)(_cut(value, size, count) for value in options)
+        return type(options)(_cut(value, size, rows) for value in options)
     return options

@@ -240,7 +240,7 @@ def _aligned(clean: Batch, corrupted: Batch) -> None:
         if len(a) != len(b):
             own, other = ("|".join(map(str, tokens.text)) for tokens in (a, b))
             raise InputError(
-                f"Pair {number} does not align: the clean prompt has {len(a)} tokens, {own}, the corrupted one {len(b)},"
+                f"Pair {number} does not align: the clean prompt has {len(a)} tokens, {own}; the corrupted {len(b)},"
                 f" {other}. Patch prompts that differ token for token."
             )
 

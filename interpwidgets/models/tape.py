@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 from weakref import WeakKeyDictionary
 
 import torch
@@ -83,6 +83,15 @@ class Route(Protocol):
     def enter(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
         """The residual stream and the other arguments that a block is run with."""
 
+    def narrows(self, layer: int) -> bool:
+        """Whether a block's keys and values are wanted of all rows, and the rest of it of few."""
+
+    def keep(self, call: AttentionCall) -> None:
+        """Keys and values of all rows."""
+
+    def narrow(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
+        """The few."""
+
     def leave(self, layer: int, before: Tensor, after: Tensor) -> Tensor:
         """The residual stream that goes on."""
 
@@ -90,23 +99,34 @@ class Route(Protocol):
         """z, [batch, query, head, d_head]."""
 
 
+class _Enough(Exception):  # noqa: N818  it ends a block of which only keys and values were wanted
+    def __init__(self, call: AttentionCall) -> None:
+        super().__init__()
+        self.call = call
+
+
 @dataclass(eq=False)
 class _Pass:
     tape: Tape
     layer: int | None = None  # the block that is running
     stream: Tensor | None = None  # what it was entered with: resid_pre
+    phase: Literal["keys", "rest"] | None = None  # of a block that is run twice, see `Route.narrows`
 
     def emit(self, site: str, layer: int | None, value: Tensor) -> Tensor:
-        return self.tape.emit(site, layer, value) if self.tape.hears(site, layer) else value
+        silent = self.phase is not None and (site in ("k", "v")) != (self.phase == "keys")
+        return value if silent or not self.tape.hears(site, layer) else self.tape.emit(site, layer, value)
 
     def attend(self, call: AttentionCall) -> Tensor:
         layer, tape = self.layer, self.tape
         assert layer is not None
         for site in ("q", "k", "v"):
-            if tape.hears(site, layer):
-                heads: Tensor = getattr(call, site)
-                changed: dict[str, Any] = {site: tape.emit(site, layer, heads.transpose(1, 2)).transpose(1, 2)}
+            heads: Tensor = getattr(call, site)
+            shown = heads.transpose(1, 2)
+            if (heard := self.emit(site, layer, shown)) is not shown:
+                changed: dict[str, Any] = {site: heard.transpose(1, 2)}
                 call = replace(call, **changed)
+        if self.phase == "keys":
+            raise _Enough(call)
         tape.attends(layer, call)
         listened = tape.hears("scores", layer) or tape.hears("pattern", layer)
         ear = (lambda site, value: self.emit(site, layer, value)) if listened else None
@@ -201,9 +221,18 @@ def _run_block(
     outer = now.layer, now.stream
     now.layer, now.stream = layer, stream
     try:
+        if route is not None and route.narrows(layer):
+            now.phase = "keys"
+            try:
+                forward(stream, *rest, **options)
+            except _Enough as enough:
+                route.keep(enough.call)
+            now.phase = "rest"
+            stream, (rest, options) = route.narrow(layer, stream, (rest, options))
+            now.stream = stream
         output = forward(stream, *rest, **options)
     finally:
-        now.layer, now.stream = outer
+        (now.layer, now.stream), now.phase = outer, None
     _widths[block] = None if isinstance(output, Tensor) else len(output)
     after = now.emit("resid_post", layer, _first(output))
     if route is not None:
