@@ -23,6 +23,8 @@ export interface Model {
 }
 
 type Meta = Partial<Omit<Tile, "json">> & { shape: number[]; kind: "u1" | "i1" | "f4"; zip?: boolean; json?: boolean };
+/** Told which keys have their tile, or error, since now; none where only the silence changed. */
+type Listener = (came: ReadonlySet<string>) => void;
 type Answer = ({ key: string } & Meta) | { key: string; error: string };
 
 const PER_MESSAGE = 8;
@@ -33,7 +35,7 @@ export class Tiles {
   private cache = new Map<string, Tile | Error>(); // in the order of last use
   private wants = new Map<object, string[]>();
   private asked = new Set<string>();
-  private listeners = new Set<() => void>();
+  private listeners = new Set<Listener>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** Whether Python has left a request unanswered for a while. */
   silent = false;
@@ -59,7 +61,7 @@ export class Tiles {
       if (tile) this.cache.set(key, tile); // else it is asked for like any other
     });
     await Promise.all(read);
-    this.changed();
+    this.changed(entries.map(({ key }) => key));
   }
 
   /** Find out whether anyone answers. */
@@ -91,9 +93,9 @@ export class Tiles {
     queueMicrotask(() => this.ask());
   }
 
-  subscribe(listener: () => void): () => void {
+  subscribe(listener: Listener): () => void {
     this.listeners.add(listener);
-    return () => this.listeners.delete(listener);
+    return () => void this.listeners.delete(listener);
   }
 
   private ask() {
@@ -119,7 +121,7 @@ export class Tiles {
     this.timer = setTimeout(() => {
       this.silent = true;
       this.asked.clear(); // a lost message is asked again, when something is wanted next
-      this.changed();
+      this.changed([]);
     }, PATIENCE);
   }
 
@@ -141,7 +143,7 @@ export class Tiles {
     if (!this.asked.size) clearTimeout(this.timer);
     this.silent = false;
     this.evict();
-    this.changed();
+    this.changed(answers.map(({ key }) => key));
     this.ask();
   }
 
@@ -158,8 +160,9 @@ export class Tiles {
     }
   }
 
-  private changed() {
-    this.listeners.forEach((listener) => listener());
+  private changed(keys: string[]) {
+    const came = new Set(keys);
+    for (const listener of [...this.listeners]) listener(came);
   }
 }
 

@@ -1,6 +1,6 @@
 // The lifecycle every view shares: a Preact tree over a model, its traits as state, its tiles on demand.
 import { Component, type ComponentChildren, type ComponentType, createContext, render } from "preact";
-import { useContext, useEffect, useReducer, useRef, useState } from "preact/hooks";
+import { useContext, useLayoutEffect, useReducer, useRef, useState } from "preact/hooks";
 import { type Model, type Tile, Tiles } from "./tiles.ts";
 
 interface Shared {
@@ -12,9 +12,11 @@ interface Shared {
 const Context = createContext<Shared>(null!);
 export const useShared = () => useContext(Context);
 
-/** Lengths in CSS pixels. */
+/** Lengths in CSS pixels, as the text of a style: Preact sets it in one step. */
 export const px = (lengths: Record<string, number>) =>
-  Object.fromEntries(Object.entries(lengths).map(([name, length]) => [name, `${length}px`]));
+  Object.entries(lengths)
+    .map(([name, length]) => `${name}:${length}px`)
+    .join(";");
 
 const useRedraw = () => useReducer((count: number, _: void) => count + 1, 0)[1];
 
@@ -22,10 +24,9 @@ const useRedraw = () => useReducer((count: number, _: void) => count + 1, 0)[1];
 export function useTraits<T extends object>(names: readonly (keyof T & string)[]): [T, (some: Partial<T>) => void] {
   const { model } = useShared();
   const redraw = useRedraw();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const changed = () => redraw();
     for (const name of names) model.on(`change:${name}`, changed);
-    if (names.some((name) => model.get(name) !== traits[name])) redraw(); // set between the drawing and now
     return () => names.forEach((name) => model.off(`change:${name}`, changed));
   }, [model]);
   const traits = Object.fromEntries(names.map((name) => [name, model.get(name)])) as T;
@@ -50,14 +51,11 @@ export function useTiles(keys: string[]): Asked {
   const redraw = useRedraw();
   const owner = useRef({}).current;
   const wanted = keys.join("\n");
-  const here = () => keys.filter((key) => tiles.peek(key) ?? tiles.error(key)).length;
-  const drawn = here();
-  useEffect(() => {
+  useLayoutEffect(() => {
     tiles.want(owner, keys);
-    if (here() > drawn) redraw(); // some came between the drawing and now
+    return tiles.subscribe((came) => keys.some((key) => came.has(key)) && redraw());
   }, [tiles, wanted]);
-  useEffect(() => tiles.subscribe(() => redraw()), [tiles]);
-  useEffect(() => () => tiles.want(owner, []), [tiles]);
+  useLayoutEffect(() => () => tiles.want(owner, []), [tiles]);
   const errors = keys.flatMap((key) => tiles.error(key)?.message ?? []);
   const missing = keys.filter((key) => !tiles.peek(key)).length - errors.length;
   return { get: (key) => tiles.peek(key), error: (key) => tiles.error(key), errors: [...new Set(errors)], missing };
@@ -67,7 +65,7 @@ export function useTiles(keys: string[]): Asked {
 export function useSilence(): boolean {
   const { tiles } = useShared();
   const [silent, setSilent] = useState(tiles.silent);
-  useEffect(() => tiles.subscribe(() => setSilent(tiles.silent)), [tiles]);
+  useLayoutEffect(() => tiles.subscribe(() => setSilent(tiles.silent)), [tiles]);
   return silent;
 }
 
@@ -75,7 +73,7 @@ export function useSilence(): boolean {
 export function useDark(): boolean {
   const { el } = useShared();
   const [dark, setDark] = useState(() => isDark(el));
-  useEffect(() => {
+  useLayoutEffect(() => {
     const look = () => setDark(isDark(el));
     const media = matchMedia("(prefers-color-scheme: dark)");
     let later: ReturnType<typeof setTimeout> | undefined;
@@ -85,7 +83,6 @@ export function useDark(): boolean {
     });
     for (const node of [document.documentElement, document.body]) watch.observe(node, { attributes: true });
     media.addEventListener("change", look);
-    look();
     return () => {
       watch.disconnect();
       clearTimeout(later);
@@ -104,7 +101,7 @@ function isDark(el: HTMLElement): boolean {
 export function useWidth(): number {
   const { el } = useShared();
   const [width, setWidth] = useState(el.clientWidth || 800);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const watch = new ResizeObserver(() => el.clientWidth && setWidth(el.clientWidth));
     watch.observe(el);
     return () => watch.disconnect();

@@ -2,7 +2,17 @@
 import { useMemo } from "preact/hooks";
 import { css, format, place, type Scale } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
-import { type Cell, keys, type Panel, type Prompt, useTokens, type Viewport } from "./attention.ts";
+import {
+  type Cell,
+  chunksOf,
+  keys,
+  type Panel,
+  type Prompt,
+  type TokenAt,
+  useTokens,
+  type Viewport,
+} from "./attention.ts";
+import { type Pointer, type Selected, usePointer } from "./pointer.ts";
 
 const LINE = 18; // CSS pixels a token
 const WINDOW = 48; // tokens drawn at once
@@ -14,8 +24,8 @@ export function Arcs({
   width,
   scale,
   viewport,
-  cell,
-  onHover,
+  pointer,
+  selected,
   onSelect,
 }: {
   prompt: Prompt;
@@ -23,11 +33,12 @@ export function Arcs({
   width: number;
   scale: Scale;
   viewport: Viewport;
-  cell: Partial<Cell>;
-  onHover: (cell: Cell | null) => void;
+  pointer: Pointer;
+  selected: Selected;
   onSelect: (cell: Partial<Cell>) => void;
 }) {
   const [, , queries, nKeys] = prompt.shape;
+  const { cell } = usePointer(pointer, selected);
   const centre = cell.query ?? Math.floor(viewport[0]);
   const first = Math.max(0, Math.min(Math.max(queries, nKeys) - WINDOW, centre < WINDOW ? 0 : centre - WINDOW / 2));
   const last = first + WINDOW;
@@ -36,8 +47,8 @@ export function Arcs({
   const bands: string[] = [];
   for (let b = Math.floor(rows[0] / prompt.rows); b * prompt.rows < rows[1]; b++) bands.push(keys.rows(panel, b));
   const { get, missing } = useTiles(bands);
-  const query = useTokens(prompt, panel.prompt, "query", ...rows);
-  const key = useTokens(prompt, panel.prompt, "key", ...columns);
+  const query = useTokens(prompt, panel.prompt, "query", chunksOf(prompt, "query", ...rows));
+  const key = useTokens(prompt, panel.prompt, "key", chunksOf(prompt, "key", ...columns));
   const edges = useMemo(() => {
     const all: [query: number, key: number, weight: number][] = [];
     for (let q = rows[0]; q < rows[1]; q++) {
@@ -53,22 +64,22 @@ export function Arcs({
   const height = (Math.max(rows[1], columns[1]) - first) * LINE;
   const y = (i: number) => (i - first + 0.5) * LINE;
   const [left, right] = [110, width - 110];
-  const list = (axis: "query" | "key", [from, to]: readonly [number, number], x: number, tokens: typeof query) =>
+  const list = (axis: "query" | "key", [from, to]: readonly [number, number], x: number, tokens: TokenAt) =>
     Array.from({ length: Math.max(0, to - from) }, (_, i) => from + i).map((i) => (
       <span
         class={`iw-arc-token iw-arc-${axis}${i === cell[axis] ? " iw-marked" : ""}`}
         style={px({ top: y(i) - LINE / 2, [axis === "query" ? "left" : "right"]: 0, width: x, height: LINE })}
-        onMouseEnter={() => axis === "query" && onHover({ query: i, key: Math.min(i, nKeys - 1) })}
+        onMouseEnter={() => axis === "query" && pointer.set({ query: i, key: Math.min(i, nKeys - 1) })}
         onClick={() => onSelect({ [axis]: i })}
       >
-        <small>{i}</small> <bdi>{tokens.at(i)?.text ?? "…"}</bdi>
+        <small>{i}</small> <bdi>{tokens(i)?.text ?? "…"}</bdi>
       </span>
     ));
   return (
     <div
       class="iw-arcs"
       style={px({ width, height })}
-      onMouseLeave={() => onHover(null)}
+      onMouseLeave={() => pointer.set(null)}
       role="img"
       aria-label={`The ${edges.length} strongest weights between tokens ${first} and ${last - 1}`}
     >

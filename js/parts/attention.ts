@@ -1,7 +1,8 @@
 // What the attention view talks about: its traits, its panels, and the names of its tiles (as in views/attention.py).
+import { useCallback } from "preact/hooks";
 import { bound, decode } from "../colour.ts";
 import type { Tile } from "../tiles.ts";
-import { type Asked, useTiles } from "../view.tsx";
+import { useTiles } from "../view.tsx";
 
 export interface Prompt {
   name: string;
@@ -90,29 +91,31 @@ interface TokensTile {
 
 const specials = new WeakMap<object, Set<number>>();
 
-/** The tokens of one axis from `first` to `last`; those not here yet are undefined. */
-export function useTokens(
-  { chunk, same, shape }: Prompt,
-  prompt: number,
-  axis: "query" | "key",
-  first: number,
-  last: number,
-): { at: (position: number) => Token | undefined; asked: Asked } {
+export type TokenAt = (position: number) => Token | undefined;
+
+/** The tokens of one axis at some positions, and around them; those not here yet are undefined. */
+export function useTokens({ chunk, same }: Prompt, prompt: number, axis: "query" | "key", positions: number[]) {
   const of = same ? "key" : axis; // one list for both
-  const size = shape[of === "query" ? 2 : 3];
-  const chunks: string[] = [];
-  for (let i = Math.floor(Math.max(0, first) / chunk); i * chunk < Math.min(last, size); i++)
-    chunks.push(keys.tokens(prompt, of, i));
-  const asked = useTiles(chunks);
-  const at = (position: number) => {
-    const tile = asked.get(keys.tokens(prompt, of, Math.floor(position / chunk)))?.json as TokensTile | undefined;
+  const chunks = [...new Set(positions.map((position) => Math.floor(position / chunk)))];
+  const wanted = chunks.map((i) => keys.tokens(prompt, of, i));
+  const { get, missing } = useTiles(wanted);
+  const at: TokenAt = (position) => {
+    const tile = get(keys.tokens(prompt, of, Math.floor(position / chunk)))?.json as TokensTile | undefined;
     if (!tile) return undefined;
     let special = specials.get(tile);
     if (!special) specials.set(tile, (special = new Set(tile.special)));
     const i = position % chunk;
     return { text: tile.text[i]!, id: tile.ids?.[i], special: special.has(i) };
   };
-  return { at, asked };
+  return useCallback(at, [wanted.join("\n"), missing]);
+}
+
+/** Positions of which each chunk of tokens from `first` to `last` holds one. */
+export function chunksOf({ chunk, same, shape }: Prompt, axis: "query" | "key", first: number, last: number) {
+  const size = shape[!same && axis === "query" ? 2 : 3];
+  const positions: number[] = [];
+  for (let i = Math.floor(Math.max(0, first) / chunk); i * chunk < Math.min(last, size); i++) positions.push(i * chunk);
+  return positions;
 }
 
 /** Weights from one query, or to one key, and their relative error: 0 once the exact ones are here. */

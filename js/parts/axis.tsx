@@ -1,6 +1,8 @@
 // Tokens along a side of the matrix: all of them where there is room, else a few positions.
+import { count } from "../colour.ts";
 import { px } from "../view.tsx";
 import type { Token } from "./attention.ts";
+import { type Pointer, type Selected, usePointer } from "./pointer.ts";
 
 const ROOM = { query: 13, key: 13 }; // CSS pixels a label needs
 
@@ -10,15 +12,18 @@ export function Axis({
   last,
   size,
   at,
-  marked,
+  pointer,
+  selected,
 }: {
   axis: "query" | "key";
   first: number;
   last: number;
   size: number;
   at: (position: number) => Token | undefined;
-  marked?: number | undefined;
+  pointer: Pointer;
+  selected: Selected;
 }) {
+  const marked = usePointer(pointer, selected).cell[axis];
   const cell = size / (last - first);
   const named = cell >= ROOM[axis];
   const step = named ? 1 : nice((ROOM[axis] * 4) / cell);
@@ -33,7 +38,7 @@ export function Axis({
         style={px({ [axis === "query" ? "top" : "left"]: (i + 0.5 - first) * cell })}
         title={token && `${token.text} · position ${i}${token.id === undefined ? "" : ` · id ${token.id}`}`}
       >
-        <bdi>{named ? (token?.text ?? i) : i.toLocaleString()}</bdi>
+        <bdi>{named ? (token?.text ?? i) : count(i)}</bdi>
       </span>
     );
   };

@@ -1,9 +1,9 @@
 // All heads as live thumbnails: by layer, or ranked by a score.
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { painter, type Scale } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
 import { keys, type Prompt } from "./attention.ts";
-import { head as thumbnail } from "./matrix.tsx";
+import { folded, head, stretch } from "./pixels.ts";
 
 interface Props {
   prompt: Prompt;
@@ -23,12 +23,11 @@ interface Props {
   onSort: (name: string) => void;
 }
 
-const MISSING = -128; // the code of a weight without a counterpart; no unsigned code is negative
 const GAP = 3;
 const MARGIN = 26; // for the layer's name
 
 export function Heads(props: Props) {
-  const { prompt, at, minus, width, scale, pooling, layer, head, labels, sortBy, region, scoreNames } = props;
+  const { prompt, at, minus, width, scale, pooling, layer, labels, sortBy, region, scoreNames } = props;
   const [layers, heads] = prompt.shape;
   const scoresKey = sortBy ? keys.scores(at, minus, sortBy, region) : "";
   const { get, errors } = useTiles([keys.atlas(at, minus), ...(sortBy ? [scoresKey] : [])]);
@@ -48,39 +47,26 @@ export function Heads(props: Props) {
 
   const canvas = useRef<HTMLCanvasElement>(null);
   const ratio = globalThis.devicePixelRatio || 1;
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!atlas) return;
     Object.assign(canvas.current!, { width: total.width * ratio, height: total.height * ratio });
     const context = canvas.current!.getContext("2d")!;
-    context.imageSmoothingEnabled = false;
     const paint = painter(scale, atlas);
-    const [, , , rows, columns] = atlas.shape as [number, number, number, number, number];
-    const fold = Math.max(1, Math.ceil(Math.max(rows, columns) / (size * ratio))); // cells that share a pixel
-    const small = document.createElement("canvas");
-    Object.assign(small, { width: Math.ceil(columns / fold), height: Math.ceil(rows / fold) });
-    for (const [i, of] of order.entries()) {
-      const { data } = thumbnail(atlas, Math.floor(of / heads), of % heads, pooling);
-      const image = new ImageData(small.width, small.height);
-      for (let row = 0, pixel = 0; row < small.height; row++)
-        for (let column = 0; column < small.width; column++, pixel++) {
-          if (prompt.causal && column > row) continue;
-          let most = data[row * fold * columns + column * fold]!;
-          for (let r = row * fold; r < Math.min(rows, (row + 1) * fold); r++)
-            for (let c = column * fold; c < Math.min(columns, (column + 1) * fold); c++) {
-              const code = data[r * columns + c]!;
-              if (most === MISSING || (code !== MISSING && Math.abs(code) > Math.abs(most))) most = code; // in the order of weights
-            }
-          paint(most, image.data, 4 * pixel);
-        }
-      small.getContext("2d")!.putImageData(image, 0, 0);
-      const { x, y } = where(i);
-      context.drawImage(small, x * ratio, y * ratio, size * ratio, size * ratio);
+    const side = Math.round(size * ratio);
+    for (let first = 0; first < order.length; first += across) {
+      const image = new ImageData(canvas.current!.width, side);
+      for (const [i, of] of order.slice(first, first + across).entries()) {
+        const tile = head(atlas, Math.floor(of / heads), of % heads, pooling);
+        const small = folded(tile, Math.max(1, Math.ceil(Math.max(...tile.shape) / side)), paint, prompt.causal);
+        stretch(small, image, { left: Math.round(where(i).x * ratio), top: 0, width: side, height: side });
+      }
+      context.putImageData(image, 0, Math.round(where(first).y * ratio));
     }
   }, [atlas, scale, pooling, size, across, ranked && scores, ratio]);
 
   const named = new Map(labels.map(([layer, head, label]) => [layer * heads + head, label]));
   const box = useRef<HTMLDivElement>(null);
-  const chosen = order.indexOf(layer * heads + head);
+  const chosen = order.indexOf(layer * heads + props.head);
   const press = (event: KeyboardEvent) => {
     const by: Record<string, number> = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -across, ArrowDown: across };
     const next = order[chosen + (by[event.key] ?? NaN)];
@@ -88,6 +74,10 @@ export function Heads(props: Props) {
     event.preventDefault();
     props.onSelect(Math.floor(next / heads), next % heads);
     (box.current!.querySelectorAll("button")[order.indexOf(next)] as HTMLElement).focus();
+  };
+  const click = ({ target }: Event) => {
+    const of = order[[...box.current!.querySelectorAll("button")].indexOf((target as Element).closest("button")!)];
+    if (of !== undefined) props.onSelect(Math.floor(of / heads), of % heads);
   };
 
   return (
@@ -114,7 +104,7 @@ export function Heads(props: Props) {
         </small>
       ))}
       {!ranked && (
-        <div class="iw-head-names" style={px({ marginLeft: left })} aria-hidden="true">
+        <div class="iw-head-names" style={px({ "margin-left": left })} aria-hidden="true">
           {Array.from({ length: heads }, (_, i) => (
             <span style={px({ width: size + GAP })}>{size >= 18 || i % 4 === 0 ? i : ""}</span>
           ))}
@@ -126,12 +116,14 @@ export function Heads(props: Props) {
         role="group"
         aria-label={`Heads, ${sortBy ? `ranked by ${sortBy}` : "a row a layer"}`}
         onKeyDown={press}
+        onClick={click}
+        onMouseOver={explain}
       >
         <div style={px(total)}>
           <canvas ref={canvas} style={px(total)} aria-hidden="true" />
           {!ranked &&
             Array.from({ length: layers }, (_, i) => (
-              <span class="iw-layer-name" style={px({ top: i * line, lineHeight: size })}>
+              <span class="iw-layer-name" style={px({ top: i * line, "line-height": size })}>
                 L{i}
               </span>
             ))}
@@ -146,10 +138,8 @@ export function Heads(props: Props) {
                 class={label ? "iw-labelled" : ""}
                 aria-pressed={of === order[chosen]}
                 aria-label={name}
-                title={name}
                 tabIndex={i === chosen ? 0 : -1}
                 style={px({ left: x, top: y, width: size, height: size })}
-                onClick={() => props.onSelect(l, h)}
               >
                 {ranked && (
                   <small>
@@ -163,4 +153,10 @@ export function Heads(props: Props) {
       </div>
     </div>
   );
+}
+
+/** The tooltip of a button is its name, set when the pointer comes: most are never seen. */
+function explain({ target }: Event) {
+  const button = (target as Element).closest("button");
+  if (button) button.title = button.ariaLabel!;
 }

@@ -1,5 +1,5 @@
 // What the colours mean: the scale, its range, and how much falls outside.
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { format, lut, type Scale, weightAt } from "../colour.ts";
 
 export function Legend({
@@ -14,7 +14,7 @@ export function Legend({
   onRange: (range: [number, number] | []) => void;
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const image = new ImageData(256, 1);
     image.data.set(lut(scale));
     canvas.current!.getContext("2d")!.putImageData(image, 0, 0);

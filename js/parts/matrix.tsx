@@ -1,20 +1,24 @@
 // One head as a matrix: pixels from tiles, at any zoom. Rows are queries, columns keys.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { painter, type Scale } from "../colour.ts";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { count, type Scale } from "../colour.ts";
 import type { Tile } from "../tiles.ts";
 import { px, useTiles } from "../view.tsx";
 import {
   type Cell,
+  chunksOf,
   isSmall,
   keys,
   type Panel,
   type Prompt,
   SIDE,
   type Token,
+  type TokenAt,
   useTokens,
   type Viewport,
 } from "./attention.ts";
 import { Axis } from "./axis.tsx";
+import { head, pictureOf, stretch } from "./pixels.ts";
+import { type Pointer, type Selected, usePointer } from "./pointer.ts";
 
 const LEAST = 4; // weights across, zoomed in as far as it goes
 
@@ -26,12 +30,12 @@ interface Props {
   scale: Scale;
   pooling: string;
   viewport: Viewport;
-  cell: Partial<Cell>; // marked: hovered or selected
+  pointer: Pointer;
+  selected: Selected;
   region: number[];
   painting: boolean;
   faded: ((token: Token | undefined, position: number) => boolean) | null;
   label: string;
-  onHover: (cell: Cell | null) => void;
   onSelect: (cell: Cell) => void;
   onViewport: (viewport: Viewport) => void;
   onPaint: (region: Viewport) => void;
@@ -55,7 +59,7 @@ interface Square {
 }
 
 export function Matrix(props: Props) {
-  const { prompt, panel, size, scale, pooling, viewport, cell, region, painting, faded, label } = props;
+  const { prompt, panel, size, scale, pooling, viewport, region, painting, faded, label, pointer, selected } = props;
   const [, , queries, nKeys] = prompt.shape;
   const canvas = useRef<HTMLCanvasElement>(null);
   const [drag, setDrag] = useState<Drag | null>(null);
@@ -68,42 +72,29 @@ export function Matrix(props: Props) {
   const here = squares.flatMap((square) => get(square.key) ?? []);
   const sampled = here.find((tile) => tile.sampled)?.sampled;
 
-  const queryTokens = useTokens(prompt, panel.prompt, "query", ...span(viewport[0], viewport[1], size));
-  const keyTokens = useTokens(prompt, panel.prompt, "key", ...span(viewport[2], viewport[3], size));
+  const queryTokens = useTokens(prompt, panel.prompt, "query", span(prompt, "query", viewport, size));
+  const keyTokens = useTokens(prompt, panel.prompt, "key", span(prompt, "key", viewport, size));
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const ratio = devicePixelRatio || 1;
-    const { width, height } = Object.assign(canvas.current!, { width: size * ratio, height: size * ratio });
-    const context = canvas.current!.getContext("2d")!;
-    context.imageSmoothingEnabled = false;
+    const side = Math.floor(size * ratio);
+    const image = new ImageData(side, side);
     const [top, bottom, left, right] = viewport;
-    const draw = (source: HTMLCanvasElement, row: number, column: number, rows: number, columns: number) =>
-      context.drawImage(
-        source,
-        ((column - left) / (right - left)) * width,
-        ((row - top) / (bottom - top)) * height,
-        (columns / (right - left)) * width,
-        (rows / (bottom - top)) * height,
-      );
-    if (atlas && here.length < squares.length) {
-      const [step, across] = atlas.step;
-      const thumb = head(atlas, panel.layer, panel.head as number, pooling);
-      draw(pixels(thumb, scale, 0, 0, prompt.causal), 0, 0, thumb.shape[0]! * step, thumb.shape[1]! * across);
-    }
+    const draw = (tile: Tile, row: number, column: number, down: number, across: number) =>
+      stretch(pictureOf(tile, scale, row, column, prompt.causal), image, {
+        left: ((column - left) / (right - left)) * side,
+        top: ((row - top) / (bottom - top)) * side,
+        width: ((tile.shape[1]! * across) / (right - left)) * side,
+        height: ((tile.shape[0]! * down) / (bottom - top)) * side,
+      });
+    if (atlas && here.length < squares.length)
+      draw(head(atlas, panel.layer, panel.head as number, pooling), 0, 0, ...atlas.step);
     for (const { key, row, column, step } of squares) {
       const tile = get(key);
-      if (tile) {
-        const source = pixels(tile, scale, row, column, prompt.causal);
-        const [rows, columns] = tile.shape as [number, number];
-        context.clearRect(
-          ((column - left) / (right - left)) * width,
-          ((row - top) / (bottom - top)) * height,
-          ((columns * step) / (right - left)) * width,
-          ((rows * step) / (bottom - top)) * height,
-        );
-        draw(source, row, column, rows * step, columns * step);
-      }
+      if (tile) draw(tile, row, column, step, step);
     }
+    Object.assign(canvas.current!, { width: side, height: side });
+    canvas.current!.getContext("2d")!.putImageData(image, 0, 0);
   }, [wanted.join("\n"), here.length, atlas, scale, pooling, size, viewport.join(), panel.layer, panel.head]);
 
   const at = (event: MouseEvent): Cell => {
@@ -118,7 +109,7 @@ export function Matrix(props: Props) {
   };
   const zoom = (factor: number, around?: Cell) => props.onViewport(zoomed(viewport, queries, nKeys, factor, around));
 
-  useEffect(() => {
+  useLayoutEffect(() => {
     const wheel = (event: WheelEvent) => {
       if (!event.ctrlKey && !event.metaKey) return; // a plain wheel scrolls the notebook
       event.preventDefault();
@@ -135,7 +126,7 @@ export function Matrix(props: Props) {
     setDrag({ from: at(event), to: at(event), x: event.clientX, y: event.clientY, viewport, paint, moved: false });
   };
   const move = (event: PointerEvent) => {
-    props.onHover(at(event));
+    pointer.set(at(event));
     if (!drag) return;
     const [dx, dy] = [drag.x - event.clientX, drag.y - event.clientY];
     const moved = drag.moved || Math.hypot(dx, dy) > 4; // a click may tremble
@@ -154,6 +145,7 @@ export function Matrix(props: Props) {
     setDrag(null);
   };
   const press = (event: KeyboardEvent) => {
+    const cell = pointer.cell(selected);
     const from = { query: cell.query ?? queries - 1, key: cell.key ?? 0 };
     const by: Record<string, [number, number]> = {
       ArrowUp: [-1, 0],
@@ -183,22 +175,24 @@ export function Matrix(props: Props) {
     height: place(bottom!, vertical) - place(top!, vertical),
   });
   const outlined = drag?.paint ? box(drag.from, drag.to) : region;
-  const veils = useMemo(() => (faded ? veil(faded, viewport, queryTokens.at, keyTokens.at) : []), [faded, viewport.join(), queryTokens.asked.missing, keyTokens.asked.missing]); // prettier-ignore
+  const veils = useMemo(() => (faded ? veil(faded, viewport, queryTokens, keyTokens) : []), [faded, viewport.join(), queryTokens, keyTokens]); // prettier-ignore
+
+  const marked = { pointer, selected };
 
   return (
-    <div class="iw-matrix" style={{ gridTemplateColumns: `${props.labels}px max-content` }}>
-      <Axis axis="query" first={viewport[0]} last={viewport[1]} size={size} at={queryTokens.at} marked={cell.query} />
+    <div class="iw-matrix" style={`grid-template-columns:${props.labels}px max-content`}>
+      <Axis axis="query" first={viewport[0]} last={viewport[1]} size={size} at={queryTokens} {...marked} />
       <div class="iw-pixels" style={px({ width: size, height: size })}>
         <canvas
           ref={canvas}
           tabIndex={0}
           role="img"
           aria-label={label}
-          style={{ ...px({ width: size, height: size }), cursor: painting ? "cell" : "crosshair" }}
+          style={`${px({ width: size, height: size })};cursor:${painting ? "cell" : "crosshair"}`}
           onPointerDown={down}
           onPointerMove={move}
           onPointerUp={up}
-          onPointerLeave={() => props.onHover(null)}
+          onPointerLeave={() => pointer.set(null)}
           onDblClick={(event) => zoom(0.5, at(event))}
           onKeyDown={press}
         />
@@ -207,22 +201,17 @@ export function Matrix(props: Props) {
             <rect class="iw-veil" {...rect(veiled)} />
           ))}
           {outlined.length > 0 && <rect class="iw-region" {...rect(outlined)} />}
-          {cell.query !== undefined && (
-            <rect class="iw-cross" {...rect([cell.query, cell.query + 1, viewport[2], viewport[3]])} />
-          )}
-          {cell.key !== undefined && (
-            <rect class="iw-cross" {...rect([viewport[0], viewport[1], cell.key, cell.key + 1])} />
-          )}
+          <Cross {...marked} viewport={viewport} rect={rect} />
         </svg>
         {missing > 0 && <span class="iw-busy">computing…</span>}
       </div>
-      <Axis axis="key" first={viewport[2]} last={viewport[3]} size={size} at={keyTokens.at} marked={cell.key} />
+      <Axis axis="key" first={viewport[2]} last={viewport[3]} size={size} at={keyTokens} {...marked} />
       {sampled && (
         <small
           class="iw-note"
           title="Zoom in until a row of pixels is few enough queries, and every weight is looked at."
         >
-          Each row of pixels looks at {sampled[0]} of its {sampled[1].toLocaleString()} queries.
+          Each row of pixels looks at {sampled[0]} of its {count(sampled[1])} queries.
         </small>
       )}
       {errors.map((error) => (
@@ -234,11 +223,35 @@ export function Matrix(props: Props) {
   );
 }
 
+/** The row and the column of the marked cell. */
+function Cross({
+  pointer,
+  selected,
+  viewport,
+  rect,
+}: {
+  pointer: Pointer;
+  selected: Selected;
+  viewport: Viewport;
+  rect: (edges: number[]) => object;
+}) {
+  const { query, key } = usePointer(pointer, selected).cell;
+  const [top, bottom, left, right] = viewport;
+  return (
+    <>
+      {query !== undefined && <rect class="iw-cross" {...rect([query, query + 1, left, right])} />}
+      {key !== undefined && <rect class="iw-cross" {...rect([top, bottom, key, key + 1])} />}
+    </>
+  );
+}
+
 const clamp = (value: number, low: number, high: number) => Math.max(low, Math.min(high, value));
 
 /** Which tokens an axis must have: all of them if it can name them, none if it only numbers positions. */
-const span = (first: number, last: number, size: number): [number, number] =>
-  (last - first) / size > 0.5 ? [0, 0] : [Math.floor(first), Math.ceil(last)];
+const span = (prompt: Prompt, axis: "query" | "key", viewport: Viewport, size: number): number[] => {
+  const [first, last] = axis === "query" ? [viewport[0], viewport[1]] : [viewport[2], viewport[3]];
+  return (last - first) / size > 0.5 ? [] : chunksOf(prompt, axis, first, last);
+};
 
 const box = (a: Cell, b: Cell): Viewport => [
   Math.min(a.query, b.query), Math.max(a.query, b.query) + 1, Math.min(a.key, b.key), Math.max(a.key, b.key) + 1,
@@ -286,41 +299,12 @@ function visible(
   return best > 0 && squares.some(({ key }) => failed(key)) ? at(best - 1) : squares;
 }
 
-/** One head's thumbnail out of the atlas `[plane, layer, head, row, column]`. */
-export function head(atlas: Tile, layer: number, of: number, pooling: string): Tile {
-  const [, layers, heads, rows, columns] = atlas.shape as [number, number, number, number, number];
-  const start = (((pooling === "mean" ? 1 : 0) * layers + layer) * heads + of) * rows * columns;
-  return { ...atlas, shape: [rows, columns], data: atlas.data.subarray(start, start + rows * columns) };
-}
-
-const painted = new WeakMap<object, { scale: Scale; canvas: HTMLCanvasElement }>();
-
-/** A tile's picture, one pixel a value; nothing where a causal model could not look. */
-function pixels(tile: Tile, scale: Scale, row0: number, column0: number, causal: boolean): HTMLCanvasElement {
-  const before = painted.get(tile);
-  if (before?.scale === scale) return before.canvas;
-  const [rows, columns] = tile.shape as [number, number];
-  const [down, across] = tile.step;
-  const canvas = before?.canvas ?? document.createElement("canvas");
-  Object.assign(canvas, { width: columns, height: rows });
-  const image = new ImageData(columns, rows);
-  const paint = painter(scale, tile);
-  for (let row = 0, i = 0; row < rows; row++) {
-    const last = row0 + (row + 1) * down - 1; // the latest query in this row of pixels
-    const seen = causal ? Math.min(columns, Math.floor((last - column0) / across) + 1) : columns;
-    for (let column = 0; column < columns; column++, i++) if (column < seen) paint(tile.data[i]!, image.data, 4 * i);
-  }
-  canvas.getContext("2d")!.putImageData(image, 0, 0);
-  painted.set(tile, { scale, canvas });
-  return canvas;
-}
-
 /** Bands over faded queries and keys. */
 function veil(
   faded: (token: Token | undefined, position: number) => boolean,
   [top, bottom, left, right]: Viewport,
-  query: (position: number) => Token | undefined,
-  key: (position: number) => Token | undefined,
+  query: TokenAt,
+  key: TokenAt,
 ): number[][] {
   const bands: number[][] = [];
   const end = (last: number, first: number) => (last - first > 2000 ? first + 1 : last); // at that size only the first shows

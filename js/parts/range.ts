@@ -2,7 +2,7 @@
 import { decode, place, type Scale } from "../colour.ts";
 import type { Tile } from "../tiles.ts";
 import type { Panel } from "./attention.ts";
-import { head } from "./matrix.tsx";
+import { head } from "./pixels.ts";
 
 const thumbnail = (atlas: Tile | undefined, { layer, head: of }: Panel) =>
   atlas && typeof of === "number" ? head(atlas, layer, of, "max") : undefined;

@@ -1,13 +1,13 @@
 // State with rules of its own: where the matrix is zoomed to, and which tokens were searched for.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { type Prompt, type Traits, useTokens, type Viewport } from "./attention.ts";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { chunksOf, type Prompt, type Traits, useTokens, type Viewport } from "./attention.ts";
 
 /** The viewport moves at once here, and reaches Python when it rests. */
 export function useViewport(traits: Traits, set: (some: Partial<Traits>) => void, queries: number, nKeys: number) {
   const [own, setOwn] = useState<Viewport | null>(null);
   const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => setOwn(null), [traits.viewport.join()]);
-  useEffect(() => () => clearTimeout(timer.current), []);
+  useLayoutEffect(() => setOwn(null), [traits.viewport.join()]);
+  useLayoutEffect(() => () => clearTimeout(timer.current), []);
   const move = (viewport: Viewport) => {
     setOwn(viewport);
     clearTimeout(timer.current);
@@ -25,11 +25,11 @@ export const fit = ([top, bottom, left, right]: Viewport, queries: number, nKeys
 /** Where the tokens searched for are. All tokens are asked for, once something is. */
 export function useSearch({ search, direction }: Traits, prompt: Prompt, at: number) {
   const size = prompt.shape[direction === "query" ? 2 : 3];
-  const tokens = useTokens(prompt, at, direction, 0, search ? size : 0);
+  const tokens = useTokens(prompt, at, direction, search ? chunksOf(prompt, direction, 0, size) : []);
   return useMemo(() => {
     const places: number[] = [];
     const wanted = search.replaceAll(" ", "␣").toLowerCase();
-    for (let i = 0; search && i < size; i++) if (tokens.at(i)?.text.toLowerCase().includes(wanted)) places.push(i);
+    for (let i = 0; search && i < size; i++) if (tokens(i)?.text.toLowerCase().includes(wanted)) places.push(i);
     return { places, set: new Set(places), next: (from: number) => places.find((i) => i > from) ?? places[0]! };
-  }, [search, direction, at, tokens.asked.missing]);
+  }, [search, direction, tokens]);
 }

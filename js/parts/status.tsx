@@ -1,22 +1,22 @@
 // The weight under the cursor, exact, in words; and whether anyone computes.
 import { format } from "../colour.ts";
 import { useSilence } from "../view.tsx";
-import { type Cell, type Panel, type Prompt, type Traits, useLine } from "./attention.ts";
+import { type Panel, type Prompt, type Traits, useLine, useTokens } from "./attention.ts";
+import { type Pointer, usePointer } from "./pointer.ts";
 import { One } from "./strip.tsx";
 
 export function Status({
   traits,
   prompt,
   panel,
-  cell,
-  locked,
+  pointer,
 }: {
   traits: Traits;
   prompt: Prompt;
   panel: Panel;
-  cell: Partial<Cell>;
-  locked: boolean;
+  pointer: Pointer;
 }) {
+  const { cell, hovered } = usePointer(pointer, traits);
   const { query, key } = cell;
   const both = query !== undefined && key !== undefined;
   const { line, missing } = useLine(prompt, panel, "query", query ?? null);
@@ -31,8 +31,10 @@ export function Status({
       </span>
     );
   };
+  const queries = useTokens(prompt, panel.prompt, "query", query === undefined ? [] : [query]);
+  const nKeys = useTokens(prompt, panel.prompt, "key", key === undefined ? [] : [key]);
   const token = (axis: "query" | "key", position: number) => (
-    <One prompt={prompt} at={panel.prompt} axis={axis} position={position} />
+    <One token={(axis === "query" ? queries : nKeys)(position)} position={position} />
   );
   return (
     <div class="iw-status" role="status">
@@ -47,7 +49,7 @@ export function Status({
       )}
       {query !== undefined && key === undefined && <>query {token("query", query)}</>}
       {key !== undefined && query === undefined && <>key {token("key", key)}</>}
-      {both && locked && <small> selected</small>}
+      {both && !hovered && <small> selected</small>}
       {!traits._live && <small class="iw-live"> saved copy: nothing is computed here</small>}
       {traits._live && silent && (
         <small class="iw-live">

@@ -141,9 +141,11 @@ describe("mouse", () => {
   });
 
   test("a token's tooltip tells its position, id and weight", async () => {
-    await hover(shown, 5, 2);
-    const title = () => shown.all(".iw-tokens span")[1]!.title;
-    await expect.poll(title).toBe(`␣cat · position 1 · id 6 · ${telling(0, 0, 5, 1).toFixed(4)}`);
+    const token = () => shown.all(".iw-tokens span")[1]!;
+    await userEvent.hover(token());
+    await expect.poll(() => token().title).toBe(`␣cat · position 1 · id 6 · ${telling(0, 0, 1, 1).toFixed(4)}`);
+    fake.change("head", 1); // other weights under a pointer at rest
+    await expect.poll(() => token().title).toBe(`␣cat · position 1 · id 6 · ${telling(0, 1, 1, 1).toFixed(4)}`);
   });
 
   test("the range of colours is set by its ends, and set free again", async () => {
@@ -229,7 +231,8 @@ describe("finding", () => {
     const scores = () => shown.all(".iw-thumbs button small b").map((b) => Number(b.textContent));
     await expect.poll(() => scores().length).toBe(LAYERS * HEADS);
     expect(scores()).toEqual([...scores()].sort((a, b) => b - a));
-    expect(shown.head(1, 0).title).toContain("layer 1 head 0, induction, mine");
+    await userEvent.hover(shown.head(1, 0));
+    await expect.poll(() => shown.head(1, 0).title).toContain("layer 1 head 0, induction, mine");
     fake.change("sort_by", "broken");
     await expect
       .poll(() => shown.all("[role=alert]").map((alert) => alert.textContent))

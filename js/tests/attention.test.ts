@@ -129,7 +129,7 @@ test.each(["matrix", "arcs"])("a token is text, whatever it says, as %s", async 
     key: 3,
   });
   const shown = await show(fake);
-  await expect.poll(() => shown.all(".iw-tokens bdi").map((bdi) => bdi.textContent)).toEqual(TORTURE);
+  await expect.poll(() => shown.all(".iw-tokens span").map((bdi) => bdi.textContent)).toEqual(TORTURE);
   if (reading === "arcs") {
     const arcs = () => shown.all(".iw-arc-key bdi").map((bdi) => bdi.textContent);
     await expect.poll(arcs).toEqual(TORTURE);

@@ -1,7 +1,7 @@
 // From weights to colours: the scale, its inverse, the codes, and the palettes.
 import { describe, expect, test } from "vitest";
 import palette from "../../interpwidgets/static/palette.json";
-import { bound, css, decode, format, lut, painter, place, type Scale, weightAt } from "../colour.ts";
+import { bound, count, css, decode, format, lut, painter, place, type Scale, weightAt } from "../colour.ts";
 import type { Tile } from "../tiles.ts";
 
 const scales: Scale[] = (["linear", "sqrt", "log"] as const).flatMap((kind) =>
@@ -93,19 +93,15 @@ test("a painter paints a code and its weight alike, and a missing weight not at 
   const scale: Scale = { kind: "linear", low: 0, high: 0.4, floor: 0.01, signed: true, dark: true };
   const coded = tile(new Int8Array(256), 16);
   for (const code of [-127, -100, -1, 0, 1, 64, 127]) {
-    const [one, other] = [new Uint8ClampedArray(4), new Uint8ClampedArray(4)];
-    painter(scale, coded)(code, one, 0);
-    painter(scale, tile(new Float32Array(1)))(decode(coded, code), other, 0);
-    expect(one).toEqual(other);
-    expect(one[3]).toBe(255);
+    const one = painter(scale, coded)(code);
+    expect(one).toBe(painter(scale, tile(new Float32Array(1)))(decode(coded, code)));
+    expect(new Uint8Array(Uint32Array.of(one).buffer)[3]).toBe(255);
   }
   for (const [of, missing] of [
     [coded, -128],
     [tile(new Float32Array(1)), NaN],
   ] as const) {
-    const pixel = new Uint8ClampedArray(4);
-    painter(scale, of)(missing, pixel, 0);
-    expect([...pixel]).toEqual([0, 0, 0, 0]);
+    expect(painter(scale, of)(missing)).toBe(0);
   }
 });
 
@@ -136,4 +132,14 @@ test.each([
   [NaN, "no counterpart"],
 ])("%d is written %s", (weight, text) => {
   expect(format(weight)).toBe(text);
+});
+
+test.each([
+  [0, "0"],
+  [999, "999"],
+  [1024, "1,024"],
+  [65_536, "65,536"],
+  [1_000_000, "1,000,000"],
+])("%d is counted %s", (n, text) => {
+  expect(count(n)).toBe(text);
 });

@@ -165,6 +165,7 @@ describe("answers", () => {
     const stop = tiles.subscribe(told);
     tiles.want({}, keys(1));
     await expect.poll(() => told.mock.calls.length).toBe(1);
+    expect(told).toHaveBeenCalledWith(new Set(keys(1)));
     stop();
     tiles.want({}, keys(2));
     await here(keys(2)[1]!).toBeDefined();

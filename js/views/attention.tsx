@@ -1,6 +1,6 @@
 // Attention: all heads small, one large as a matrix or arcs, and its tokens as a strip.
 import { useMemo, useState } from "preact/hooks";
-import type { Scale } from "../colour.ts";
+import { count, type Scale } from "../colour.ts";
 import { Arcs } from "../parts/arcs.tsx";
 import {
   type Cell,
@@ -15,8 +15,9 @@ import {
 import { Choice, Select, Toggle } from "../parts/controls.tsx";
 import { Heads } from "../parts/heads.tsx";
 import { Legend } from "../parts/legend.tsx";
-import { type Hover, Line } from "../parts/line.tsx";
+import { Line } from "../parts/line.tsx";
 import { Matrix, zoomed } from "../parts/matrix.tsx";
+import { activeOf, Pointer } from "../parts/pointer.ts";
 import { clippedShare, largest } from "../parts/range.ts";
 import { fit, useSearch, useViewport } from "../parts/state.ts";
 import { Status } from "../parts/status.tsx";
@@ -32,7 +33,7 @@ function Attention() {
   const [, , queries, nKeys] = prompt.shape;
   const width = useWidth();
   const dark = useDark();
-  const [hover, setHover] = useState<Hover>(null);
+  const [pointer] = useState(() => new Pointer());
   const [painting, setPainting] = useState(false);
   const [viewport, setViewport] = useViewport(traits, set, queries, nKeys);
 
@@ -60,15 +61,6 @@ function Attention() {
   const shared = useMemo(() => scaleUpTo(atlas?.high ?? 1), [traits.scale, low, chosen, atlas, signed, dark]);
   const clipped = useMemo(() => clippedShare(atlas, panel, prompt.causal, scale), [atlas, layer, head, scale]);
 
-  const cell: Partial<Cell> = {
-    ...given(hover?.query ?? traits.query, "query"),
-    ...given(hover?.key ?? traits.key, "key"),
-  };
-  if (hover?.query !== undefined && hover.key === undefined) delete cell.key;
-  if (hover?.key !== undefined && hover.query === undefined) delete cell.query;
-  const active = (direction === "query" ? cell.query : cell.key) ?? (direction === "query" ? queries - 1 : 0);
-  const fallback = (direction === "query" ? cell.query : cell.key) === undefined;
-
   const select = ({ query = traits.query, key = traits.key }: { query?: number | null; key?: number | null }) =>
     query === traits.query && key === traits.key ? set({ query: null, key: null }) : set({ query, key });
   const choosePrompt = (next: number) => {
@@ -81,7 +73,7 @@ function Attention() {
       region: [],
       ...(traits.sort_by === "region" && { sort_by: "" }),
     });
-    setHover(null);
+    pointer.set(null);
   };
 
   const panelName = (each: Panel) =>
@@ -121,9 +113,14 @@ function Attention() {
         </label>
         {traits.search && (
           <span>
-            {found.places.length.toLocaleString()} found
+            {count(found.places.length)} found
             {found.places.length > 0 && (
-              <button type="button" onClick={() => set({ [direction]: found.next(active) })}>
+              <button
+                type="button"
+                onClick={() =>
+                  set({ [direction]: found.next(activeOf(pointer.cell(traits), direction, queries).active) })
+                }
+              >
                 next
               </button>
             )}
@@ -133,8 +130,7 @@ function Attention() {
       {panels.map((each) => (
         <Line
           key={each.prompt}
-          {...{ traits, panel: each, scale, active, fallback, cell, faded, found: found.set }}
-          onHover={setHover}
+          {...{ traits, panel: each, scale, pointer, faded, found: found.set }}
           onSelect={select}
         />
       ))}
@@ -227,14 +223,13 @@ function Attention() {
             {panels.map((each) => {
               const own = promptOf(prompts, each.prompt, each.minus);
               const name = panelName(each);
-              const over = (at: Cell | null) => setHover(at);
               const drawing = {
                 prompt: own,
                 panel: each,
                 scale,
                 viewport: all ? whole(own) : fit(viewport, own.shape[2], own.shape[3]),
-                cell,
-                onHover: over,
+                pointer,
+                selected: traits,
                 onSelect: select,
               };
               return (
@@ -263,7 +258,7 @@ function Attention() {
               );
             })}
           </div>
-          <Status traits={traits} prompt={prompt} panel={panel} cell={cell} locked={!hover} />
+          <Status traits={traits} prompt={prompt} panel={panel} pointer={pointer} />
           <div class="iw-row">
             <Legend
               scale={scale}
@@ -306,7 +301,7 @@ function Attention() {
                   <button
                     type="button"
                     title="Zoom in (+, double click, Ctrl + wheel); drag to move"
-                    onClick={() => setViewport(zoomed(viewport, queries, nKeys, 0.5, centre(cell)))}
+                    onClick={() => setViewport(zoomed(viewport, queries, nKeys, 0.5, centre(pointer.cell(traits))))}
                   >
                     +
                   </button>
@@ -338,15 +333,13 @@ function Attention() {
   );
 }
 
-const plural = (count: number, what: string) => `${count.toLocaleString()} ${what}${count === 1 ? "" : "s"}`;
+const plural = (of: number, what: string) => `${count(of)} ${what}${of === 1 ? "" : "s"}`;
 /** A prompt, or the difference of two: causal if both are. */
 const promptOf = (prompts: Prompt[], prompt: number, minus: number): Prompt => ({
   ...prompts[prompt]!,
   causal: prompts[prompt]!.causal && (minus < 0 || prompts[minus]!.causal),
 });
 const whole = ({ shape }: Prompt): Viewport => [0, shape[2], 0, shape[3]];
-const given = <K extends string>(value: number | null | undefined, name: K) =>
-  (value === null || value === undefined ? {} : { [name]: value }) as { [key in K]?: number };
 const centre = ({ query, key }: Partial<Cell>) =>
   query === undefined || key === undefined ? undefined : { query, key };
 
