@@ -50,7 +50,8 @@ class Anatomy:
         reading = _text_modules(module, (module.config, config))
         lists = [part for part in reading if isinstance(part, nn.ModuleList) and len(part) == depth]
         if not lists:
-            raise InputError(f"{name} has no list of its {depth} blocks, so they cannot be told apart.")
+            blocks = f"{depth} blocks" if depth else "blocks"
+            raise InputError(f"{name} has no list of its {blocks}, so they cannot be told apart.")
         return cls(
             module=module,
             base=module.base_model,

@@ -100,7 +100,7 @@ def probe(module: Any, base: nn.Module, blocks: tuple[nn.Module, ...], vocabular
 
 
 def _run(module: Any, base: nn.Module, blocks: tuple[nn.Module, ...], vocabulary: int) -> Trace:
-    ids = _tokens(module.config, vocabulary).to(next(base.parameters()).device)
+    ids = _tokens(module.config, vocabulary).to(module.get_input_embeddings().weight.device)
     options = {"use_cache": False} if "use_cache" in inspect.signature(base.forward).parameters else {}
     try:
         with _listening(module, base, blocks, _NAME) as trace:

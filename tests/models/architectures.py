@@ -30,8 +30,8 @@ INTRODUCTION = (
     "# What is found in which architecture\n\n"
     "The parts of a model are found by one forward pass over nine tokens, without a table of architectures, and each "
     "is held to its equation: what the modules write adds up to the residual stream, z · W_O is what attention "
-    "writes, mlp_post · W_out what the MLP writes. A part whose equation does not hold to 10⁻³ is not offered; "
-    "`model.anatomy` prints what was found, `model.anatomy.parts[layer].why` says what is missing.\n\n"
+    "writes, mlp_post · W_out what the MLP writes. A part whose equation does not hold to 10⁻³, or to the rounding "
+    "of half precision, is not offered; `model.anatomy` prints what was found, `model.anatomy.parts[layer].why` says what is missing.\n\n"
     "This page is every architecture in transformers' lists of causal and masked language models, built tiny with "
     "random weights and probed; `make architectures` writes it. *Some* means in some of its layers."
 )
@@ -53,10 +53,9 @@ def page(anatomy_of: Callable[[str], Anatomy]) -> str:
         kinds = dict.fromkeys(block.kind for block in parts)
         rows.append(f"| {family} | {', '.join(kinds)} | {' | '.join(cells)} |")
         for block in parts:
-            for site, reason in block.why.items():
-                if site in COLUMNS or site == "pattern":
-                    reason = re.sub(r"^\w+ computes attention", "The module computes attention", reason)
-                    reasons.setdefault(reason, set()).add(family)
+            for site in {*COLUMNS, "pattern"} & set(block.why):
+                reason = re.sub(r"^\w+ computes attention", "The module computes attention", block.why[site])
+                reasons.setdefault(reason, set()).add(family)
     head = ["family", "block", *COLUMNS]
     lines = [
         INTRODUCTION,

@@ -143,6 +143,9 @@ def test_without_what_attention_writes_the_stream_lacks_just_that(family: str) -
     lacking = plain["post"] - attn.scale * plain["attn"].reshape(plain["post"].shape)
     torch.testing.assert_close(changed["post"], lacking, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(plain["post"], lacking, atol=1e-2)
+    changed = outputs(anatomy, heard, {mlp.module: torch.zeros_like})
+    lacking = plain["post"] - mlp.scale * plain["mlp"].reshape(plain["post"].shape)
+    torch.testing.assert_close(changed["post"], lacking, rtol=1e-4, atol=1e-4)
 
 
 def test_without_what_attention_writes_a_post_norm_block_norms_the_stream_alone(family: str) -> None:
@@ -160,6 +163,24 @@ def test_without_what_attention_writes_a_post_norm_block_norms_the_stream_alone(
     handle.remove()
     with torch.no_grad():
         torch.testing.assert_close(changed["mid"], block.mid(pre[0]), rtol=1e-4, atol=1e-4)
+
+
+def test_without_the_activation_nothing_reaches_the_last_map_of_the_mlp(family: str) -> None:
+    _, anatomy = found(family)
+    block = next((b for b in anatomy.parts if b.act or b.up), None)
+    if block is None:
+        return
+    active = block.act or block.up
+    assert active is not None
+    assert block.down is not None
+    given: list[Tensor] = []
+    handle = block.down.register_forward_pre_hook(lambda _, args: given.append(args[0].clone()))
+    outputs(anatomy, {}, {})
+    outputs(anatomy, {}, {active: torch.zeros_like})
+    handle.remove()
+    assert given[0].shape[-1] == block.d_mlp
+    assert given[0].any()
+    assert not given[1].any()
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bert", "gpt_neox", "falcon", "gemma2", "deepseek_v3", "bloom"])
