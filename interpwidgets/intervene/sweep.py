@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import time
 import warnings
@@ -15,24 +14,28 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from interpwidgets.errors import InputError
+from interpwidgets.intervene.cells import (
+    AxisName,
+    check_aligned,
+    first_difference,
+    labels_of,
+    patch_at,
+    places,
+    read_axes,
+)
 from interpwidgets.intervene.effects import Axis, Effects
 from interpwidgets.intervene.engine import Engine, Job, ids_of
-from interpwidgets.intervene.interventions import Ablate, Intervention, Patch
+from interpwidgets.intervene.interventions import Ablate, Intervention
 from interpwidgets.intervene.metrics import Metric, as_metric
 from interpwidgets.intervene.running import engine_on
 from interpwidgets.models.model import Model, as_model
-from interpwidgets.models.record import layer_number, record
+from interpwidgets.models.record import record
 from interpwidgets.models.recording import Recording
-from interpwidgets.models.sites import PER_HEAD, Site, parse_site
-from interpwidgets.models.tape import lacks
-from interpwidgets.models.tokenize import Batch, Prompts, read_prompts
+from interpwidgets.models.tokenize import Prompts, read_prompts
 
 __all__ = ["ablate_sweep", "patch_sweep", "sweep"]
 
 Floats = NDArray[np.float64]
-Cell = tuple[int, ...]
-AxisName = Literal["layer", "head", "pos"]
 
 _SAVE = 5.0  # seconds between two writes of a cache
 
@@ -69,19 +72,19 @@ def patch_sweep(
     """
     model = as_model(model)
     source, batch = read_prompts(model, clean), read_prompts(model, corrupted)
-    site, axes = _axes(model, batch, over, by, layers, heads, positions)
-    _aligned(source, batch)
+    site, axes = read_axes(model, batch, over, by, layers, heads, positions)
+    check_aligned(source, batch)
     bound = as_metric(metric)
-    chosen = _labels(axes, "layer") or [None]
+    chosen = labels_of(axes, "layer") or [None]
     rec = record(model, source.inputs, sites=[site], layers=None if chosen == [None] else chosen)
     engine, clean_values = engine_on(model, batch, bound, source, always=always)
-    apart = [_first_difference(a, b) for a, b in zip(ids_of(source), ids_of(batch), strict=True)]
+    apart = [first_difference(a, b) for a, b in zip(ids_of(source), ids_of(batch), strict=True)]
 
     def cell(prompt: int, place: dict[str, int]) -> tuple[Intervention, ...]:
         pos = place.get("pos")
         if engine.causal and not always and pos is not None and pos < apart[prompt]:
             return ()  # both runs are the same there
-        return (Patch(site, place.get("layer"), head=place.get("head"), pos=pos, value=rec),)
+        return (patch_at(site, place, rec),)
 
     how = f"{site} of {model.name} taken from the clean prompts, one {' × '.join(a.name for a in axes)} at a time"
     return sweep(engine, axes, cell, how=how, clean=clean_values, seed=seed, progress=progress, cache=cache,
@@ -115,7 +118,7 @@ def ablate_sweep(
     """
     model = as_model(model)
     batch = read_prompts(model, prompts)
-    site, axes = _axes(model, batch, over, by, layers, heads, positions)
+    site, axes = read_axes(model, batch, over, by, layers, heads, positions)
 
     def what(place: dict[str, int]) -> Ablate:
         return Ablate(
@@ -123,7 +126,7 @@ def ablate_sweep(
             per_pos=per_pos, seed=seed,
         )  # fmt: skip
 
-    needs = [what({"layer": layer}) for layer in _labels(axes, "layer")]
+    needs = [what({"layer": layer}) for layer in labels_of(axes, "layer")]
     engine, _ = engine_on(model, batch, as_metric(metric), None, needs=needs)
     how = f"{site} of {model.name} replaced by {kind}, one {' × '.join(axis.name for axis in axes)} at a time"
     return sweep(engine, axes, lambda _, place: (what(place),), how=how, seed=seed, progress=progress, cache=cache,
@@ -144,9 +147,7 @@ def sweep(
 ) -> Effects:
     """What `cell(prompt, place)` says to change, at every place that the axes span, on every prompt of an engine."""
     count = len(engine.batch.tokens)
-    names = [axis.name for axis in axes]
-    places = [dict(zip(names, labels, strict=True)) for labels in itertools.product(*(axis.labels for axis in axes))]
-    jobs = [Job(prompt, cell(prompt, place)) for place in places for prompt in range(count)]
+    jobs = [Job(prompt, cell(prompt, place)) for place in places(axes) for prompt in range(count)]
     values = np.full(len(jobs), np.nan)
     path = None if cache is None else _cache_path(Path(cache), engine, axes, how, key)
     if path is not None and path.is_file():
@@ -170,83 +171,6 @@ def sweep(
         values=values.reshape(*(len(axis) for axis in axes), count), axes=tuple(axes), metric=engine.metric.name,
         clean=clean, corrupted=engine.base_values, how=how, seed=seed,
     )  # fmt: skip
-
-
-def _axes(
-    model: Model,
-    batch: Batch,
-    over: str,
-    by: Sequence[AxisName] | None,
-    layers: Sequence[int] | None,
-    heads: Sequence[int] | None,
-    positions: Sequence[int] | None,
-) -> tuple[str, tuple[Axis, ...]]:
-    """The site, and what a cell of the sweep is."""
-    site: Site = parse_site(over)[0]
-    name = site[0]
-    of_heads = name in PER_HEAD
-    names: Sequence[str] = by if by is not None else ("layer", "head") if of_heads else ("layer", "pos")
-    if name == "embed":
-        names = tuple(axis for axis in names if axis != "layer")
-    if not names or len(set(names)) != len(names) or set(names) - {"layer", "head", "pos"}:
-        raise InputError(f"`by` names axes out of 'layer', 'head' and 'pos', each once; got {by!r}.")
-    if "head" in names and not of_heads:
-        raise InputError(f"{name!r} has no heads; sweep by {'layer', 'pos'}, or over 'z'.")
-    found = []
-    for axis in names:
-        if axis == "layer":
-            chosen = [layer_number(model, layer) for layer in (range(model.n_layers) if layers is None else layers)]
-            if name not in ("resid_pre", "resid_post"):
-                reasons = {layer: lacks(model.anatomy.parts[layer], name) for layer in chosen}
-                if layers is None:
-                    chosen = [layer for layer in chosen if reasons[layer] is None]
-                if not chosen or any(reasons[layer] for layer in chosen):
-                    layer, why = next((layer, why) for layer, why in reasons.items() if why)
-                    raise InputError(f"Layer {layer} of {model.name} has no {name!r}: {why}")
-            found.append(Axis("layer", tuple(chosen)))
-        elif axis == "head":
-            part = model.anatomy.parts[0]
-            total = (part.kv_heads if name in ("k", "v") else part.heads) or model.n_heads or 0
-            chosen = list(range(total)) if heads is None else [range(total)[head] for head in heads]
-            found.append(Axis("head", tuple(chosen)))
-        else:
-            found.append(Axis("pos", _position_labels(batch, positions)))
-    return name, tuple(found)
-
-
-def _position_labels(batch: Batch, positions: Sequence[int] | None) -> tuple[int | str, ...]:
-    sizes = set(batch.lengths)
-    if len(sizes) > 1:
-        raise InputError(
-            f"A sweep by position needs prompts of one length; these have {sorted(sizes)} tokens. Pad them to the same "
-            "template, or sweep by layer only: by=('layer',)."
-        )
-    size = sizes.pop()
-    chosen = range(size) if positions is None else [range(size)[pos] for pos in positions]
-    return tuple(chosen)
-
-
-def _labels(axes: Sequence[Axis], name: str) -> list[Any]:
-    return next((list(axis.labels) for axis in axes if axis.name == name), [])
-
-
-def _aligned(clean: Batch, corrupted: Batch) -> None:
-    """Refuse pairs of prompts that do not align token by token."""
-    if len(clean.tokens) != len(corrupted.tokens):
-        raise InputError(
-            f"There are {len(clean.tokens)} clean prompts and {len(corrupted.tokens)} corrupted; they are pairs."
-        )
-    for number, (a, b) in enumerate(zip(clean.tokens, corrupted.tokens, strict=True)):
-        if len(a) != len(b):
-            own, other = ("|".join(map(str, tokens.text)) for tokens in (a, b))
-            raise InputError(
-                f"Pair {number} does not align: the clean prompt has {len(a)} tokens, {own}; the corrupted {len(b)},"
-                f" {other}. Patch prompts that differ token for token."
-            )
-
-
-def _first_difference(a: Sequence[int], b: Sequence[int]) -> int:
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), len(a))
 
 
 def _cache_path(folder: Path, engine: Engine, axes: Sequence[Axis], how: str, key: Any) -> Path:
