@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -24,10 +25,25 @@ ACTIVATIONS: tuple[Callable[[Tensor], Tensor], ...] = (
 
 
 def matrix(linear: nn.Module) -> Tensor:
-    """The weight of a linear map as [in, out]; GPT-2's `Conv1D` keeps it that way, everyone else transposed."""
-    weight = linear.weight
-    assert isinstance(weight, Tensor)
-    return weight if isinstance(linear, Conv1D) else weight.T
+    """A linear map as a matrix [in, out]: its weight; if that is packed or adapted, what becomes of unit vectors."""
+    if _is_plain(linear):
+        weight = linear.weight
+        assert isinstance(weight, Tensor)
+        return weight if isinstance(linear, Conv1D) else weight.T
+    width = linear.in_features
+    assert isinstance(width, int)
+    units = torch.eye(width, device=_device(linear))
+    with torch.no_grad():
+        made: Tensor = linear.forward(units) - linear.forward(torch.zeros_like(units[:1]))
+    return made
+
+
+def _is_plain(linear: nn.Module) -> bool:
+    return type(linear) in (nn.Linear, Conv1D)
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next(itertools.chain(module.parameters(), module.buffers())).device
 
 
 def by_heads(weight: Tensor, heads: int) -> Tensor:
@@ -51,28 +67,49 @@ def is_norm(call: Call) -> bool:
 
 def is_linear(call: Call) -> bool:
     """Whether a module has a matrix that could take what it was given to what it gave."""
-    weight = getattr(call.module, "weight", None)
-    if call.given is None or call.out is None or not isinstance(weight, Tensor) or weight.ndim != 2:
+    if call.given is None or call.out is None:
         return False
-    return sorted(weight.shape) == sorted((call.given.shape[-1], call.out.shape[-1]))
+    sizes = [getattr(call.module, "in_features", None), getattr(call.module, "out_features", None)]
+    if isinstance(call.module, Conv1D):
+        sizes = list(call.module.weight.shape)
+    return sizes == [call.given.shape[-1], call.out.shape[-1]]
 
 
 def head_error(call: Call, heads: int) -> float:
     """Relative error of Σ over heads of z · W_O + bias against what the linear map gave."""
     assert call.given is not None
     assert call.out is not None
-    if matrix(call.module).is_meta:  # offloaded: it comes and goes with each call
+    z = call.given.reshape(*call.given.shape[:-1], heads, -1)
+    if not _is_plain(call.module):
+        made = _one_by_one(call.module, z)
+    elif matrix(call.module).is_meta:  # offloaded: it comes and goes with each call
         return float("nan")
-    weight = matrix(call.module).detach().to("cpu", torch.float64)
-    bias = getattr(call.module, "bias", None)
-    z = call.given.double()
-    z = z.reshape(*z.shape[:-1], heads, -1)
-    made = torch.einsum("...hd,hdm->...m", z, by_heads(weight, heads))
-    if isinstance(bias, Tensor):
-        made = made + bias.detach().to("cpu", torch.float64)
+    else:
+        weight = matrix(call.module).detach().to("cpu", torch.float64)
+        made = torch.einsum("...hd,hdm->...m", z.double(), by_heads(weight, heads))
+        bias = getattr(call.module, "bias", None)
+        if isinstance(bias, Tensor):
+            made = made + bias.detach().to("cpu", torch.float64)
     size = float(call.out.double().norm())
     gap = float((made - call.out.double()).norm())
     return gap / size if size > 0 else gap
+
+
+def _one_by_one(linear: nn.Module, z: Tensor) -> Tensor:
+    """What a linear map makes of the heads, given one at a time; of a single one, of its halves."""
+    parts = z.shape[-2] if z.shape[-2] > 1 else 2
+    flat = z.flatten(-2).to(_device(linear))
+    width = flat.shape[-1] // parts
+    with torch.no_grad():
+        bias = linear.forward(torch.zeros_like(flat))
+        made = bias.double()
+        for part in range(parts):
+            alone = torch.zeros_like(flat)
+            stop = flat.shape[-1] if part == parts - 1 else (part + 1) * width
+            alone[..., part * width : stop] = flat[..., part * width : stop]
+            made = made + (linear.forward(alone) - bias).double()
+    total: Tensor = made.cpu()
+    return total
 
 
 def close(a: Tensor, b: Tensor) -> bool:

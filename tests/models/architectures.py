@@ -31,7 +31,8 @@ INTRODUCTION = (
     "The parts of a model are found by one forward pass over nine tokens, without a table of architectures, and each "
     "is held to its equation: what the modules write adds up to the residual stream, z · W_O is what attention "
     "writes, mlp_post · W_out what the MLP writes. A part whose equation does not hold to 10⁻³, or to the rounding "
-    "of half precision, is not offered; `model.anatomy` prints what was found, `model.anatomy.parts[layer].why` says what is missing.\n\n"
+    "of half precision, is not offered; `model.anatomy` prints what was found, "
+    "`model.anatomy.parts[layer].why` says what is missing.\n\n"
     "This page is every architecture in transformers' lists of causal and masked language models, built tiny with "
     "random weights and probed; `make architectures` writes it. *Some* means in some of its layers."
 )

@@ -234,6 +234,50 @@ def test_the_parts_have_the_names_that_the_code_gives_them(family: str, kind: st
         assert block.kind == kind
 
 
+class Packed(nn.Module):
+    """A linear map whose weight is kept in eight bits, and an adapter."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.in_features, self.out_features = linear.in_features, linear.out_features
+        self.register_buffer("packed", (linear.weight.detach() * 100).round().to(torch.int8).flatten())
+        self.lora = nn.Parameter(torch.linspace(-1, 1, self.in_features * self.out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.packed / 100 + self.lora).reshape(self.out_features, self.in_features).T
+
+
+def test_a_packed_weight_is_read_by_what_it_does() -> None:
+    module = zoo.build("llama")
+    for layer in module.model.layers:
+        layer.self_attn.o_proj, layer.mlp.down_proj = Packed(layer.self_attn.o_proj), Packed(layer.mlp.down_proj)
+    anatomy = Anatomy.of(module)
+    for index, layer in enumerate(module.model.layers):
+        assert anatomy.parts[index].z is layer.self_attn.o_proj
+        assert anatomy.parts[index].down is layer.mlp.down_proj
+        z = torch.randn(5, 4, 8)
+        made = torch.einsum("phd,hdm->pm", z, anatomy.w_o(index))
+        torch.testing.assert_close(made, layer.self_attn.o_proj(z.flatten(-2)), rtol=1e-4, atol=1e-4)
+        assert anatomy.w_out(index).shape == (48, 32)
+
+
+def test_what_is_not_linear_is_no_output_projection() -> None:
+    module = zoo.build("llama")
+    for layer in module.model.layers:
+        layer.self_attn.o_proj.__class__ = Bent
+    anatomy = Anatomy.of(module)
+    assert all(block.z is None and "not the linear map" in block.why["z"] for block in anatomy.parts)
+    with pytest.raises(iw.InputError, match=r"Layer 0 .* has no W_O"):
+        anatomy.w_o(0)
+
+
+class Bent(nn.Linear):
+    """Says it is linear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).tanh()
+
+
 def test_granite_multiplies_what_it_adds() -> None:
     module = zoo.build("granite", residual_multiplier=0.22)
     for block in Anatomy.of(module).parts:
