@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -43,6 +44,8 @@ def record(
     positions: int | Sequence[int] | None = None,
     heads: int | Sequence[int] | None = None,
     grad: bool = False,
+    batch_size: int | None = None,
+    folder: str | Path | None = None,
 ) -> Recording:
     """Run the model on one or several prompts and keep the residual stream, q and k, from which patterns follow.
 
@@ -57,15 +60,29 @@ def record(
     are the model's own: on its device, in its dtype; with `grad` they are part of autograd's graph, and gradients of
     anything computed from `rec["logits"]` reach them.
 
+    `batch_size` prompts are run at a time, all of them if None. With a `folder` they are written there and read when
+    they are looked at, so that a recording may be larger than memory; `Recording.open(folder)` opens it again.
+
     Raises InputError for prompts, sites, layers, positions or heads that the model does not have, NoAttentionError
     for a model whose attention cannot be read.
     """
     model = as_model(model)
-    batch = read_prompts(model, prompts)
-    tape = recorder(model, batch, sites, layers=layers, positions=positions, heads=heads, grad=grad)
-    logits = forward(model, batch, tape, logits=("logits", None) in tape.sites, grad=grad)
-    check_numbers(model, batch, tape, logits)
-    return recording_of(model, batch, tape, logits)
+    whole = read_prompts(model, prompts)
+    if grad and (folder is not None or batch_size is not None):
+        raise InputError("With `grad`, all prompts are one batch in memory: leave `batch_size` and `folder` out.")
+    parts = []
+    for number, batch in enumerate(whole.split(batch_size)):
+        tape = recorder(model, batch, sites, layers=layers, positions=positions, heads=heads, grad=grad)
+        logits = forward(model, batch, tape, logits=("logits", None) in tape.sites, grad=grad)
+        check_numbers(model, batch, tape, logits)
+        part = recording_of(model, batch, tape, logits)
+        if folder is not None:
+            part.write(Path(folder), number)
+        else:
+            parts.append(part)
+    if folder is not None:
+        return Recording.open(folder, model=model)
+    return parts[0] if len(parts) == 1 else Recording.join(parts)
 
 
 def recording_of(model: Model, batch: Batch, tape: Recorder, logits: Tensor | None) -> Recording:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,16 @@ import torch
 from torch import Tensor
 
 from interpwidgets.errors import InputError, NoAttentionError, NotRecordedError
+from interpwidgets.models.folder import (
+    FolderAttention,
+    FolderValues,
+    join_attention,
+    join_values,
+    read_index,
+    tokens_of,
+    write_batch,
+)
+from interpwidgets.models.interop import Cache, values_of
 from interpwidgets.models.mask import Mask
 from interpwidgets.models.pattern import LayerAttention
 from interpwidgets.models.sites import LAYERLESS, SITES, Site, parse_site
@@ -51,8 +62,10 @@ class Recording:
         self.model = model
         self.positions = positions
         self.heads = heads
-        self._values = values
-        self._attention = dict(sorted(attention.items()))
+        self.values = values
+        self.kept: Mapping[int, LayerAttention] = (
+            dict(sorted(attention.items())) if isinstance(attention, dict) else attention
+        )
 
     @classmethod
     def from_qk(
@@ -90,15 +103,65 @@ class Recording:
         }
         return cls(name, [named], values={}, attention=attention)
 
+    @classmethod
+    def of(
+        cls, values: Mapping[Any, Any], tokens: Tokens | Sequence[Any], *, name: str = "given", model: Any = None
+    ) -> Recording:
+        """A recording of tensors that somebody else has made: a TransformerLens cache, what nnsight saved, your own.
+
+        >>> Recording.of(cache, tokens)                                  # blocks.3.hook_resid_post …
+        >>> Recording.of({("resid_post", 3): tensor}, tokens)            # [batch, pos, d_model]
+
+        `tokens` are those of one prompt, or of each. Raises InputError if no name is a site's, or a shape does not fit.
+        """
+        one = isinstance(tokens, Tokens) or all(isinstance(token, (str, bytes)) for token in tokens)
+        named = [Tokens.of(each) for each in ([tokens] if one else tokens)]
+        return cls(name, named, values=values_of(values, named), attention={}, model=model)
+
+    @classmethod
+    def open(cls, folder: str | Path, *, model: Any = None) -> Recording:
+        """A recording that `record(…, folder=…)` has written, read from there when it is looked at."""
+        folder = Path(folder)
+        index = read_index(folder)
+        values, attention = FolderValues(folder, index), FolderAttention(folder, index)
+        return cls(index["name"], tokens_of(index), values=values, attention=attention, model=model)
+
+    @classmethod
+    def join(cls, parts: Sequence[Recording]) -> Recording:
+        """Recordings of the same sites on several batches as one."""
+        first = parts[0]
+        values = {site: join_values([part.values[site] for part in parts], site[0]) for site in first.values}
+        attention = {layer: join_attention([part.kept[layer] for part in parts]) for layer in first.kept}
+        positions = (
+            None if first.positions is None else torch.cat([p.positions for p in parts if p.positions is not None])
+        )
+        tokens = [tokens for part in parts for tokens in part.tokens]
+        return cls(
+            first.name, tokens, values=values, attention=attention, model=first.model, positions=positions,
+            heads=first.heads,
+        )  # fmt: skip
+
+    def write(self, folder: Path, number: int = 0) -> None:
+        """Write it to a folder as the batch of this number; `open` reads all of them as one."""
+        if self.positions is not None or self.heads is not None:
+            raise InputError("A folder holds all positions and heads; leave `positions` and `heads` out.")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_batch(folder, number, self.name, self.tokens, self.values, self.kept)
+
+    def to_cache(self) -> Cache:
+        """The same under TransformerLens' names, read as its `ActivationCache` is."""
+        from_qk = [(site, layer) for site in ("q", "k", "scores", "pattern") for layer in self.kept]
+        return Cache(self, [*self.values, *from_qk])
+
     @property
     def layers(self) -> tuple[int, ...]:
         """The layers of which something was recorded."""
-        return tuple(sorted({layer for _, layer in self._values if layer is not None} | set(self._attention)))
+        return tuple(sorted({layer for _, layer in self.values if layer is not None} | set(self.kept)))
 
     @property
     def sites(self) -> tuple[str, ...]:
         """The sites of which something was recorded, or can be computed, in the order of a block."""
-        here = {site for site, _ in self._values} | set(FROM_QK if self._attention else ())
+        here = {site for site, _ in self.values} | set(FROM_QK if self.kept else ())
         return tuple(site for site in SITES if site in here)
 
     def __len__(self) -> int:
@@ -109,7 +172,7 @@ class Recording:
             raise InputError(f"A recording is read by site and layer, as in rec['resid_post', 0]; got rec[{key!r}].")
         name, layer = (key, None) if isinstance(key, str) else key
         site, layer = parse_site(name, layer)[0]
-        if site in _BY_KEY and (site, self._from_front(layer)) not in self._values and layer is not None:
+        if site in _BY_KEY and (site, self._from_front(layer)) not in self.values and layer is not None:
             return self._from_qk(site, layer)
         if site == "lse" and layer is not None:
             return self._from_qk(site, layer)
@@ -122,10 +185,10 @@ class Recording:
         Raises NotRecordedError if it is not here.
         """
         layer = self._from_front(layer)
-        found = self._values.get((site, layer))
-        if found is None and layer in self._attention and site in FROM_QK:
+        found = self.values.get((site, layer))
+        if found is None and layer is not None and layer in self.kept and site in FROM_QK:
             if site in ("q", "k"):
-                heads: Tensor = getattr(self._attention[layer], site)
+                heads: Tensor = getattr(self.kept[layer], site)
                 found = heads.transpose(1, 2)  # [batch, pos, head, d_head]
             else:
                 return self._from_qk(site, layer).transpose(1, 2)
@@ -165,8 +228,8 @@ class Recording:
 
     def attention(self, prompt: int = 0) -> RecordedAttention:
         """The patterns of one prompt as a source of blocks, which is what views take."""
-        stored = {layer: StoredAttention(value) for (site, layer), value in self._values.items() if site == "pattern"}
-        layers: dict[int, LayerAttention | StoredAttention] = {**stored, **self._attention}  # type: ignore[dict-item]
+        stored = {layer: StoredAttention(value) for (site, layer), value in self.values.items() if site == "pattern"}
+        layers: dict[int, LayerAttention | StoredAttention] = {**stored, **self.kept}  # type: ignore[dict-item]
         if not layers or self.positions is not None or self.heads is not None:
             raise NoAttentionError(f"{self!r} holds no attention to show. Record the sites 'q' and 'k'.")
         if not -len(self) <= prompt < len(self):
@@ -181,7 +244,7 @@ class Recording:
 
     def _from_qk(self, site: str, layer: int) -> Tensor:
         """Patterns and scores [batch, head, query, key], or log-sum-exps [batch, head, query], of one layer."""
-        found = self._attention.get(self._from_front(layer) or 0)
+        found = self.kept.get(self._from_front(layer) or 0)
         if found is None:
             raise NotRecordedError(f"There is no {site!r} of layer {layer}. {self._contents()}")
         batch, count, size = found.q.shape[:3]

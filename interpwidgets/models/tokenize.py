@@ -6,7 +6,7 @@ positions then mean the same to every model, and no model has to be told about t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,21 @@ class Batch:
     def lengths(self) -> list[int]:
         """How many tokens each prompt has."""
         return [len(tokens) for tokens in self.tokens]
+
+    def split(self, size: int | None) -> Iterator[Batch]:
+        """Batches of at most so many prompts, each as long as its longest."""
+        if size is None or size >= len(self.tokens):
+            yield self
+            return
+        if size < 1:
+            raise InputError(f"batch_size is 1 or more; got {size}.")
+        for first in range(0, len(self.tokens), size):
+            tokens = self.tokens[first : first + size]
+            longest = max(map(len, tokens))
+            inputs = {name: rows[first : first + size, :longest] for name, rows in self.inputs.items()}
+            if min(map(len, tokens)) == longest:
+                inputs.pop("attention_mask", None)
+            yield Batch(tokens, inputs)
 
 
 def read_prompts(model: Model, prompts: Prompts) -> Batch:
