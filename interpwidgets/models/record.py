@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def record(
 
 def recording_of(model: Model, batch: Batch, tape: Recorder, logits: Tensor | None) -> Recording:
     """What a recorder kept."""
-    if not (tape.attention or any(site in ("q", "pattern", "scores", "v") for site, _ in tape.values)) and (
+    if not (tape.attention or any(site in ("q", "k", "v", "scores", "pattern") for site, _ in tape.values)) and (
         tape.patterns or any(site in _OF_ATTENTION for site, _ in tape.sites)
     ):
         kind = type(model.module).__name__
@@ -114,15 +114,22 @@ def recorder(
     positions: int | Sequence[int] | None = None,
     heads: int | Sequence[int] | None = None,
     grad: bool = False,
+    changed: Collection[int] = (),
 ) -> Recorder:
-    """The tape for a request, after checking that the model has what is asked for."""
+    """The tape for a request, after checking that the model has what is asked for.
+
+    In the layers `changed`, scores or patterns are not what follows from q and k.
+    """
     if isinstance(sites, str):
         raise InputError(f"sites is a list of names: sites=[{sites!r}].")
     wanted = _wanted(model, sites, layers)
     if ("logits", None) in wanted and not model.anatomy.has_head:
         kind = type(model.module).__name__
         raise InputError(f"{kind} has no unembedding, so no logits. Load the model with its language-model head.")
-    from_qk = {site for site in wanted if not grad and _from_qk(model, *site)}
+    wanted |= {("pattern", layer) for layer in changed if {("q", layer), ("k", layer)} <= wanted}
+    if bad := [layer for site, layer in wanted if site == "lse" and layer in changed]:
+        raise InputError(f"'lse' of layer {bad[0]} follows from q and k, and its scores or pattern are changed.")
+    from_qk = {(site, at) for site, at in wanted if at not in changed and not grad and _from_qk(model, site, at)}
     partial = positions is not None or heads is not None
     if partial and (whole := sorted(site for site, _ in from_qk if site not in ("q", "k"))):
         raise InputError(f"{whole[0]!r} needs all positions and heads; leave `positions` and `heads` out.")

@@ -370,3 +370,9 @@ def test_logits_cost_nothing_unless_asked_for(gpt2: iw.Model, prompts: Prompts) 
         assert calls
     finally:
         handle.remove()
+
+
+def test_keys_alone_can_be_part_of_the_graph(gpt2: iw.Model, prompts: Prompts) -> None:
+    found = iw.record(gpt2, prompts(6), sites=["k"], grad=True)
+    torch.testing.assert_close(found["k", 1], iw.record(gpt2, prompts(6))["k", 1])
+    assert found["k", 1].requires_grad
