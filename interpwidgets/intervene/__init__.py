@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import interpwidgets.models as _models  # says what to install where torch is missing
+from interpwidgets.intervene.attribution import Approximation, attribution_patch, integrated_attribution_patch
 from interpwidgets.intervene.effects import Axis, Effect, Effects
 from interpwidgets.intervene.interventions import Ablate, Freeze, Intervention, Patch, Scale, Steer
 from interpwidgets.intervene.metrics import (
@@ -18,6 +19,7 @@ from interpwidgets.intervene.metrics import (
     prob,
     rank,
 )
+from interpwidgets.intervene.paths import path_patch, path_sweep
 from interpwidgets.intervene.running import run
 from interpwidgets.intervene.sweep import ablate_sweep, patch_sweep
 
@@ -25,6 +27,7 @@ del _models
 
 __all__ = [
     "Ablate",
+    "Approximation",
     "Axis",
     "BoundMetric",
     "Effect",
@@ -38,12 +41,16 @@ __all__ = [
     "ablate_sweep",
     "accuracy",
     "as_metric",
+    "attribution_patch",
+    "integrated_attribution_patch",
     "kl",
     "log_prob",
     "logit",
     "logit_diff",
     "loss",
     "patch_sweep",
+    "path_patch",
+    "path_sweep",
     "prob",
     "rank",
     "run",
