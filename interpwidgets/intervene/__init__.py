@@ -6,6 +6,7 @@ import interpwidgets.models as _models  # says what to install where torch is mi
 from interpwidgets.intervene.attribution import Approximation, attribution_patch, integrated_attribution_patch
 from interpwidgets.intervene.effects import Axis, Effect, Effects
 from interpwidgets.intervene.interventions import Ablate, Freeze, Intervention, Patch, Scale, Steer
+from interpwidgets.intervene.lens import LogitLens, logit_lens
 from interpwidgets.intervene.metrics import (
     BoundMetric,
     Metric,
@@ -34,6 +35,7 @@ __all__ = [
     "Effects",
     "Freeze",
     "Intervention",
+    "LogitLens",
     "Metric",
     "Patch",
     "Scale",
@@ -47,6 +49,7 @@ __all__ = [
     "log_prob",
     "logit",
     "logit_diff",
+    "logit_lens",
     "loss",
     "patch_sweep",
     "path_patch",

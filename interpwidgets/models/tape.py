@@ -78,7 +78,7 @@ class Route(Protocol):
     maskless: bool  # whether `attend` stands in for the model's attention and its masks
 
     def skips(self, layer: int) -> bool:
-        """Whether a block is not run: the stream goes by."""
+        """Whether a block is not run: the stream goes by, through `leave`."""
 
     def enter(self, layer: int, stream: Tensor, options: Any) -> tuple[Tensor, Any]:
         """The residual stream and the other arguments that a block is run with."""
@@ -214,7 +214,7 @@ def _run_block(
     before, route = stream, now.tape.route
     if route is not None:
         if route.skips(layer):
-            width = _widths.get(block)
+            width, stream = _widths.get(block), route.leave(layer, stream, stream)
             return stream if width is None else (stream, *[None] * (width - 1))
         stream, (rest, options) = route.enter(layer, stream, (rest, options))
     stream = now.emit("resid_pre", layer, stream)
