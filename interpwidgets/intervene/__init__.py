@@ -23,6 +23,7 @@ from interpwidgets.intervene.metrics import (
 from interpwidgets.intervene.paths import path_patch, path_sweep
 from interpwidgets.intervene.running import run
 from interpwidgets.intervene.sweep import ablate_sweep, patch_sweep
+from interpwidgets.intervene.trace import CausalTrace, causal_trace
 
 del _models
 
@@ -31,6 +32,7 @@ __all__ = [
     "Approximation",
     "Axis",
     "BoundMetric",
+    "CausalTrace",
     "Effect",
     "Effects",
     "Freeze",
@@ -44,6 +46,7 @@ __all__ = [
     "accuracy",
     "as_metric",
     "attribution_patch",
+    "causal_trace",
     "integrated_attribution_patch",
     "kl",
     "log_prob",
