@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.masking_utils import sdpa_mask
 
 from interpwidgets.models.anatomy import Anatomy
-from interpwidgets.models.attention import AttentionCall
+from interpwidgets.models.attention import AttentionCall, hidden, told
 from interpwidgets.models.hold import held
 from interpwidgets.models.parts import Block, Write
 
@@ -49,6 +50,7 @@ _INSIDE = (
 )
 
 _STEPS = ("scores", "pattern")
+_FUSED = {NewGELUActivation, FastGELUActivation}  # both are gelu(approximate="tanh"), written out in seven steps
 
 _current: ContextVar[_Pass | None] = ContextVar("interpwidgets_pass", default=None)
 _widths: WeakKeyDictionary[nn.Module, int | None] = WeakKeyDictionary()  # of the tuple a block returns, if it does
@@ -59,6 +61,7 @@ class Tape:
     """Hears a forward pass. Subclasses say what they want to hear, and may answer with another value."""
 
     route: Route | None = None
+    masked: Tensor | None = None  # while scores or a pattern are emitted: which entries belong to masked keys
 
     def hears(self, site: str, layer: int | None) -> bool:
         """Whether `emit` shall be called for a site."""
@@ -112,8 +115,9 @@ class _Pass:
     stream: Tensor | None = None  # what it was entered with: resid_pre
     phase: Literal["keys", "rest"] | None = None  # of a block that is run twice, see `Route.narrows`
 
-    def emit(self, site: str, layer: int | None, value: Tensor) -> Tensor:
+    def emit(self, site: str, layer: int | None, value: Tensor, masked: Tensor | None = None) -> Tensor:
         silent = self.phase is not None and (site in ("k", "v")) != (self.phase == "keys")
+        self.tape.masked = masked
         return value if silent or not self.tape.hears(site, layer) else self.tape.emit(site, layer, value)
 
     def attend(self, call: AttentionCall) -> Tensor:
@@ -129,7 +133,7 @@ class _Pass:
             raise _Enough(call)
         tape.attends(layer, call)
         listened = tape.hears("scores", layer) or tape.hears("pattern", layer)
-        ear = (lambda site, value: self.emit(site, layer, value)) if listened else None
+        ear = (lambda site, value, masked: self.emit(site, layer, value, masked)) if listened else None
         if tape.route is not None and tape.route.maskless:
             return tape.route.attend(layer, call, ear)
         return call.compute(ear)
@@ -168,6 +172,10 @@ def listening(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[None]
             if _hears_any(tape, layer, *_INSIDE):
                 for hooked in _block_hooks(now, layer, anatomy.parts[layer]):
                     undo.callback(hooked.remove)
+        if tape.route is not None:
+            for part in module.modules():
+                if type(part) in _FUSED:
+                    _wrap(undo, part, partial(_in_one_step, now))
         if tape.hears("embed", None):
             undo.callback(_after(now, anatomy.embed, lambda value: now.emit("embed", None, value)).remove)
         if tape.hears("ln_final_scale", None) and anatomy.ln_final is not None:
@@ -202,6 +210,12 @@ def _wrap(undo: ExitStack, block: nn.Module, around: Callable[..., Any]) -> None
     forward = block.forward
     block.forward = lambda *args, **options: around(forward, *args, **options)
     undo.callback(setattr, block, "forward", own) if own is not None else undo.callback(delattr, block, "forward")
+
+
+def _in_one_step(now: _Pass, forward: Callable[..., Any], value: Tensor) -> Tensor:
+    """The same function of fewer passes over memory: in a sweep, a quarter of the time went by there."""
+    result: Tensor = nn.functional.gelu(value, approximate="tanh") if _current.get() is now else forward(value)
+    return result
 
 
 def _run_block(
@@ -384,9 +398,13 @@ class _Softmax(TorchFunctionMode):
         if func not in _SOFTMAX or (args[0] if args else kwargs["input"]).ndim != 4:
             return func(*args, **kwargs)
         scores = args[0] if args else kwargs.pop("input")
-        heard = self.now.emit("scores", self.layer, scores.transpose(1, 2)).transpose(1, 2)
-        pattern = func(heard, *args[1:], **kwargs)
-        return self.now.emit("pattern", self.layer, pattern.transpose(1, 2)).transpose(1, 2)
+
+        def ear(site: str, value: Tensor, masked: Tensor) -> Tensor:
+            return self.now.emit(site, self.layer, value, masked)
+
+        out = hidden(scores)
+        pattern = func(told(ear, "scores", scores, out), *args[1:], **kwargs)
+        return told(ear, "pattern", pattern, out)
 
 
 def _softmax_hooks(now: _Pass, layer: int, attention: nn.Module) -> Iterator[Any]:
