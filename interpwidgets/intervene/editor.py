@@ -101,7 +101,8 @@ class Editor(Tape):
 
     `runs` are interventions on prompts: for each run, the number of its prompt and what is changed in it. With
     `deferred`, what is done to a block's output is done to the next block's input: the same stream, one block later.
-    `at` picks the sites at which this editor works.
+    `at` picks the sites at which this editor works. Whatever is said of scores and patterns, no query comes to see a
+    key that is masked.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Editor(Tape):
         self._pending: dict[Site, list[tuple[int, int, int, Intervention]]] = defaultdict(list)
         for run, (prompt, interventions) in enumerate(runs):
             ranks: dict[Site, int] = defaultdict(int)
-            for intervention in interventions:
+            for intervention in sorted(interventions, key=lambda what: what.site != "resid_post"):  # it comes first
                 site = slot(intervention, deferred)
                 if not at(site):
                     continue
@@ -138,7 +139,8 @@ class Editor(Tape):
         if (site, layer) not in self._edits:
             self._edits[site, layer] = self._compile((site, layer), value)
         for edit in self._edits[site, layer]:
-            value = edit.apply(value)
+            changed = edit.apply(value)
+            value = changed if self.masked is None else torch.where(self.masked, value, changed)
         return value
 
     def _compile(self, site: Site, value: Tensor) -> list[_Edit]:
@@ -222,6 +224,7 @@ class Chain(Tape):
         """One after another."""
         for tape in self.tapes:
             if tape.hears(site, layer):
+                tape.masked = self.masked
                 value = tape.emit(site, layer, value)
         return value
 

@@ -26,7 +26,7 @@ from interpwidgets.intervene.routes import Base, Packed, Resumed, Run
 from interpwidgets.models.model import Model
 from interpwidgets.models.record import forward, recorder, recording_of
 from interpwidgets.models.recording import Recording
-from interpwidgets.models.sites import Site
+from interpwidgets.models.sites import BY_KEY, Site
 from interpwidgets.models.tape import Tape
 from interpwidgets.models.tokenize import Batch, read_prompts
 
@@ -240,7 +240,8 @@ def record_with(
     layers: Sequence[int] | None = None,
 ) -> Recording:
     """A recording of a run with interventions on every prompt."""
-    tape = recorder(model, batch, sites, layers=layers)
+    changed = {what.layer for what in interventions if what.site in BY_KEY and what.layer is not None}
+    tape = recorder(model, batch, sites, layers=layers, changed=changed)
     runs = [(i, tuple(interventions)) for i in range(len(batch.tokens))]
     editor = Editor(runs, batch.lengths, Plain(max(batch.lengths)), base=base, model=model)
     logits = forward(model, batch, Chain(editor, tape), logits=("logits", None) in tape.sites)

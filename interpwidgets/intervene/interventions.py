@@ -13,10 +13,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from interpwidgets.errors import InputError
 from interpwidgets.models.recording import Recording
-from interpwidgets.models.sites import LAYERLESS, PER_HEAD, SITE_SHAPES, parse_site
+from interpwidgets.models.sites import BY_KEY, LAYERLESS, PER_HEAD, SITE_SHAPES, parse_site
 
 __all__ = ["Ablate", "Freeze", "Intervention", "Patch", "Scale", "Steer"]
 
@@ -52,6 +53,8 @@ class Intervention:
             raise InputError(f"{site!r} needs a layer: {type(self).__name__}({site!r}, layer=…).")
         if self.head is not None and site not in PER_HEAD:
             raise InputError(f"{site!r} has no heads, it is {SITE_SHAPES[site]}; leave `head` out.")
+        if self.direction is not None and site in BY_KEY:
+            raise InputError(f"{site!r} is numbers by key, which have no direction; leave `direction` out.")
         object.__setattr__(self, "site", site)
         object.__setattr__(self, "layer", layer)
 
@@ -173,7 +176,7 @@ class Ablate(Intervention):
             return 0.0, None
         reference = here.base if self.reference is None else self.reference
         assert reference is not None
-        values = reference.emitted(self.site, self.layer)  # [batch, pos, …]
+        values = _emitted(self, reference, here)  # [batch, pos, …]
         if self.kind == "mean":
             over = (0,) if self.per_pos else (0, 1)
             mean = torch.nanmean(values, dim=over)
@@ -262,13 +265,21 @@ def _of_recording(what: Intervention, rec: Recording, here: Here) -> Tensor:
         raise InputError(f"{rec!r} is of another model than {here.model.name}.")
     if rec.positions is not None or rec.heads is not None:
         raise InputError(f"{rec!r} holds some positions or heads only; a patch needs a recording of all of them.")
-    value = rec.emitted(what.site, what.layer)[here.prompt % len(rec)]
-    if what.site not in ("scores", "pattern") and tuple(value.shape[1:]) != here.shape:
+    value = _emitted(what, rec, here)[here.prompt % len(rec)]
+    if tuple(value.shape[1:]) != here.shape:
         raise InputError(
             f"{what.site} of layer {what.layer} is {list(here.shape)} in {here.model.name}, and "
             f"{list(value.shape[1:])} in {rec!r}: a recording of another model?"
         )
     return _long_enough(value[: len(rec.tokens[here.prompt % len(rec)])], here, repr(rec))
+
+
+def _emitted(what: Intervention, rec: Recording, here: Here) -> Tensor:
+    """A recording's values [batch, pos, …]; of scores and patterns, on as many keys as there are here."""
+    value = rec.emitted(what.site, what.layer)
+    if what.site in BY_KEY and (more := here.shape[-1] - value.shape[-1]):
+        value = pad(value, (0, more), value=-torch.inf if what.site == "scores" else 0.0)
+    return value
 
 
 def _long_enough(value: Tensor, here: Here, what: str) -> Tensor:

@@ -223,7 +223,7 @@ class Packed:
         given = self._kept if few and self._kept is not None else call
         q, k, v = call.q[0], given.k[0], given.v[0]  # [head, row, d_head]
         z = q.new_empty(q.shape[1], q.shape[0], v.shape[-1])  # [row, head, d_head]
-        longest = 1 + max(run.last for run in self._runs)
+        longest = max(self._base.lengths)  # as many keys as in a plain batch
         for group, numbers in self._groups.items():
             joined = sum(self._runs[number].layer <= layer for number in numbers)
             index = self._index(self.all, group, joined).to(q.device)
@@ -287,11 +287,13 @@ class _Within:
     def __init__(self, ear: Any, index: Tensor, rows: int, keys: int) -> None:
         self._ear, self._index, self._rows, self._keys = ear, index, rows, keys
 
-    def __call__(self, site: str, value: Tensor) -> Tensor:
+    def __call__(self, site: str, value: Tensor, masked: Tensor) -> Tensor:
         runs, rows, heads, keys = value.shape
         whole = value.new_zeros(1, self._rows, heads, self._keys)
-        whole[0, self._index.flatten(), :, :keys] = value.flatten(0, 1)
-        heard = self._ear(site, whole)
+        out = masked.new_ones(whole.shape)
+        for all_, some in ((whole, value), (out, masked)):
+            all_[0, self._index.flatten(), :, :keys] = some.flatten(0, 1)
+        heard = self._ear(site, whole, out)
         changed: Tensor = heard[0, self._index.flatten(), :, :keys].unflatten(0, (runs, rows))
         return changed
 

@@ -12,9 +12,9 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from interpwidgets.errors import NoAttentionError
 
-__all__ = ["AttentionCall", "stepwise"]
+__all__ = ["AttentionCall", "hidden", "stepwise", "told"]
 
-Ear = Callable[[str, Tensor], Tensor]  # (site, value) -> the value to go on with
+Ear = Callable[[str, Tensor, Tensor], Tensor]  # (site, value, which keys are masked) -> the value to go on with
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,8 @@ def stepwise(
     if allowed is not None:
         scores = scores.masked_fill(~allowed, -torch.inf)
     if ear is not None:
-        scores = ear("scores", scores.transpose(1, 2)).transpose(1, 2)
+        out = hidden(scores)
+        scores = told(ear, "scores", scores, out)
     numbers = scores.float() if scores.dtype != torch.float64 else scores
     if sinks is None:
         pattern = numbers.softmax(-1)
@@ -109,5 +110,15 @@ def stepwise(
         pattern = pattern.masked_fill(~allowed.any(-1, keepdim=True), 0.0)  # padding that may look at nothing
     pattern = pattern.to(v.dtype)
     if ear is not None:
-        pattern = ear("pattern", pattern.transpose(1, 2)).transpose(1, 2)
+        pattern = told(ear, "pattern", pattern, out)
     return (pattern @ v).transpose(1, 2).contiguous()
+
+
+def hidden(scores: Tensor) -> Tensor:
+    """Which keys are masked: their scores are minus infinity, or close to it."""
+    return scores <= torch.finfo(scores.dtype).min / 2
+
+
+def told(ear: Ear, site: str, value: Tensor, out: Tensor) -> Tensor:
+    """What an ear makes of a value [batch, head, query, key]."""
+    return ear(site, value.transpose(1, 2), out.transpose(1, 2)).transpose(1, 2)

@@ -24,7 +24,7 @@ from interpwidgets.models.folder import (
 from interpwidgets.models.interop import Cache, values_of
 from interpwidgets.models.mask import Mask
 from interpwidgets.models.pattern import LayerAttention
-from interpwidgets.models.sites import LAYERLESS, SITES, Site, parse_site
+from interpwidgets.models.sites import BY_KEY, LAYERLESS, SITES, Site, parse_site
 from interpwidgets.models.source import RecordedAttention, StoredAttention
 from interpwidgets.tokens import Tokens
 
@@ -32,7 +32,6 @@ __all__ = ["FROM_QK", "Recording"]
 
 _LARGEST = 1 << 33  # bytes of a full pattern that is handed out in one piece
 FROM_QK = ("q", "k", "lse", "scores", "pattern")  # sites that are computed from what is kept of attention
-_BY_KEY = ("scores", "pattern")  # emitted as [batch, query, head, key], shown as [batch, head, query, key]
 
 
 class Recording:
@@ -172,12 +171,12 @@ class Recording:
             raise InputError(f"A recording is read by site and layer, as in rec['resid_post', 0]; got rec[{key!r}].")
         name, layer = (key, None) if isinstance(key, str) else key
         site, layer = parse_site(name, layer)[0]
-        if site in _BY_KEY and (site, self._from_front(layer)) not in self.values and layer is not None:
+        if site in BY_KEY and (site, self._from_front(layer)) not in self.values and layer is not None:
             return self._from_qk(site, layer)
         if site == "lse" and layer is not None:
             return self._from_qk(site, layer)
         value = self.emitted(site, layer)
-        return value.transpose(1, 2) if site in _BY_KEY else value
+        return value.transpose(1, 2) if site in BY_KEY else value
 
     def emitted(self, site: str, layer: int | None) -> Tensor:
         """A value as the model emits it, `[batch, pos, …]`, with NaN after the end of each prompt.
@@ -228,8 +227,8 @@ class Recording:
 
     def attention(self, prompt: int = 0) -> RecordedAttention:
         """The patterns of one prompt as a source of blocks, which is what views take."""
-        stored = {layer: StoredAttention(value) for (site, layer), value in self.values.items() if site == "pattern"}
-        layers: dict[int, LayerAttention | StoredAttention] = {**stored, **self.kept}  # type: ignore[dict-item]
+        layers: dict[Any, LayerAttention | StoredAttention] = dict(self.kept)
+        layers |= {layer: StoredAttention(value) for (site, layer), value in self.values.items() if site == "pattern"}
         if not layers or self.positions is not None or self.heads is not None:
             raise NoAttentionError(f"{self!r} holds no attention to show. Record the sites 'q' and 'k'.")
         if not -len(self) <= prompt < len(self):
@@ -254,7 +253,7 @@ class Recording:
                 f"rec[{site!r}, {layer}] would take {needed / 1e9:.1f} GB. Ask for a part: rec.pattern(layer, head, "
                 "queries=…, keys=…)."
             )
-        full = torch.zeros(batch, count, size, width)
+        full = torch.full((batch, count, size, width), -torch.inf if site == "scores" else 0.0)
         for prompt, tokens in enumerate(self.tokens):
             rows = np.arange(len(tokens))
             for head in range(count):

@@ -10,7 +10,7 @@ import re
 
 from interpwidgets.errors import InputError
 
-__all__ = ["LAYERLESS", "PER_HEAD", "SITES", "SITE_SHAPES", "parse_site", "transformer_lens_name"]
+__all__ = ["BY_KEY", "LAYERLESS", "PER_HEAD", "SITES", "SITE_SHAPES", "parse_site", "transformer_lens_name"]
 
 Site = tuple[str, int | None]
 
@@ -40,6 +40,7 @@ SITE_SHAPES = {
 SITES = tuple(SITE_SHAPES)
 LAYERLESS = frozenset({"embed", "ln_final_scale", "logits"})
 PER_HEAD = frozenset({"q", "k", "v", "scores", "pattern", "lse", "z"})
+BY_KEY = ("scores", "pattern")  # emitted as [batch, query, head, key], shown as [batch, head, query, key]
 _TOGETHER = {"ln_scale": ("ln1_scale", "ln2_scale")}
 
 _TRANSFORMER_LENS = {
