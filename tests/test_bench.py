@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -69,6 +70,91 @@ def test_import_bundles_and_recording_are_measured(tmp_path):
     recording = next(rows for title, rows in found.items() if title.startswith("Recording a"))
     assert [row["T"] for row in recording] == ["8", "8"]
     assert all(re.fullmatch(r"\d+\.\d{3}×", row["ratio, median of pairs"]) for row in recording)
+
+
+@pytest.mark.slow
+def test_sweeps_are_measured_and_absent_peers_are_told_of(tmp_path, monkeypatch):
+    bare = tmp_path / "python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    monkeypatch.setenv("BENCH_PEERS", str(bare))
+    found = bench(tmp_path, "sweep")
+    passes = found["Forward passes and recording"]
+    assert [row["library"] for row in passes] == ["transformers"] * 2 + ["interpwidgets"] * 2
+    assert passes[0]["CPU ÷ plain forward pass"] == "1×"
+    assert all(re.fullmatch(r"[\d.]+ [GM]B", row["peak memory"]) for row in passes)
+    sweeps = {row["over"]: row for row in found["Sweeps"]}
+    assert {row["library"] for row in sweeps.values()} == {"interpwidgets"}
+    assert all(float(row["values span"]) > 0 for row in sweeps.values())
+    assert len(found["… and what an exact sweep cannot avoid"]) == 2
+    assert {row["verdict"] for row in found["Budgets"]} == {"not measured in this run"}
+    text = (tmp_path / "benchmarks.md").read_text("utf-8")
+    assert "not installed: TransformerLens and nnsight" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BENCH_PEERS" not in os.environ, reason="BENCH_PEERS names no Python that has the peers")
+def test_peers_find_the_same_numbers(tmp_path):
+    sweeps = bench(tmp_path, "sweep")["Sweeps"]
+    theirs = [row for row in sweeps if row["library"] != "interpwidgets"]
+    assert [row["library"] for row in theirs] == ["TransformerLens", "nnsight"] * 2
+    assert all(float(row["largest difference"]) < 1e-4 * float(row["values span"]) for row in theirs)
+
+
+@pytest.mark.slow
+def test_a_library_that_fails_is_told_of_in_its_words(tmp_path, monkeypatch):
+    from bench import sweep
+
+    monkeypatch.setattr(sweep, "PYTHON", sys.executable)
+    peer = sweep.Library("TransformerLens", tmp_path, "heads", 4, 1)  # no weights there, and maybe no TransformerLens
+    sweep.together([peer], rounds=2)
+    assert peer.why_not.startswith("failed: ")
+    assert "Error" in peer.why_not
+    assert not peer.runs
+    with pytest.raises(RuntimeError, match="failed"):
+        sweep.together([sweep.Library("interpwidgets", tmp_path, "heads", 4, 1)], rounds=1)
+
+
+def test_prompts_of_a_sweep_share_their_first_token_only():
+    from bench.library import RIGHT, WRONG, prompts
+
+    for length, batch, vocabulary in ((32, 1, 50257), (9, 3, 6)):
+        clean, corrupted = prompts(vocabulary, length, batch)
+        assert clean.shape == corrupted.shape == (batch, length)
+        same = (clean == corrupted).numpy()
+        assert same[:, 0].all()
+        assert not same[:, 1:].any()
+        assert min(clean.min(), corrupted.min()) >= 3
+        assert max(clean.max(), corrupted.max()) < vocabulary
+    assert RIGHT != WRONG
+
+
+@pytest.mark.parametrize(("layers", "heads", "width", "length"), [(1, 1, 4, 3), (2, 2, 6, 4), (4, 3, 12, 7)])
+def test_what_cannot_be_avoided_is_what_a_row_by_row_count_finds(layers, heads, width, length):
+    from bench.sweep import Shape, unavoidable
+
+    def count(layer, at, head):
+        """Of one patch, at a position or of a head: follow which rows change, and which anybody asks for."""
+        flop, changed = 0, {at} if head is None else set()
+        for block in range(layer, layers):
+            asked = {length - 1} if block == layers - 1 else set(range(length))
+            first = block == layer
+            out = set(range(1 if head is not None else at, length)) & asked
+            if not (first and head is not None):
+                flop += len(changed) * 2 * 2 * width**2  # k, v
+                flop += len(changed & asked) * 2 * width**2  # q
+            flop += len(out) * 2 * (width * width // heads if first and head is not None else width**2)  # W_O
+            flop += len(out) * 2 * 8 * width**2  # the MLP
+            flop += 0 if first else sum(4 * width * (row + 1) for row in out)  # q·k and its values
+            changed = set(range(1 if head is not None else at, length))
+        return flop
+
+    passes = 2 * (layers - 1) * length * 24 * width**2
+    shape = Shape(layers, heads, width, 10)
+    by_pos = sum(count(layer, at, None) for layer in range(layers) for at in range(1, length))
+    by_head = sum(count(layer, None, head) for layer in range(layers) for head in range(heads))
+    assert unavoidable("positions", shape, length) == passes + by_pos
+    assert unavoidable("heads", shape, length) == passes + by_head
 
 
 def test_a_claim_that_does_not_exist_is_refused():
