@@ -321,14 +321,17 @@ def _hears_any(tape: Tape, layer: int, *sites: str) -> bool:
 
 def _write(now: _Pass, site: str, layer: int, write: Write, mid: bool, value: Tensor) -> Tensor:
     """What a part adds to the residual stream; with `mid`, also what the stream is then."""
-    scaled = value if write.scale == 1 else value * write.scale
+    assert now.stream is not None
+    shaped = value.reshape(*now.stream.shape[:2], -1) if value.ndim == 2 else value  # see `_flat`
+    scaled = shaped if write.scale == 1 else shaped * write.scale
     heard = now.emit(site, layer, scaled)
     if mid:
-        assert now.stream is not None
         stream = now.stream + heard
         if (changed := now.emit("resid_mid", layer, stream)) is not stream:
             heard = changed - now.stream
-    return value if heard is scaled else heard / write.scale if write.scale != 1 else heard
+    if heard is scaled:
+        return value
+    return (heard if write.scale == 1 else heard / write.scale).reshape(value.shape)
 
 
 def _by_head(now: _Pass, site: str, layer: int, heads: int, value: Tensor) -> Tensor:

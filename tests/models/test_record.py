@@ -10,6 +10,7 @@ import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from models import zoo
 from transformers import PreTrainedModel
 
 import interpwidgets as iw
@@ -376,3 +377,12 @@ def test_keys_alone_can_be_part_of_the_graph(gpt2: iw.Model, prompts: Prompts) -
     found = iw.record(gpt2, prompts(6), sites=["k"], grad=True)
     torch.testing.assert_close(found["k", 1], iw.record(gpt2, prompts(6))["k", 1])
     assert found["k", 1].requires_grad
+
+
+def test_writes_of_modules_that_see_no_batch_are_told_apart_by_prompt() -> None:
+    """OPT's MLP works on [batch · pos, d_model]."""
+    model = iw.Model(zoo.build("opt"))
+    rec = iw.record(model, [[5, 6, 7], [8, 9, 10]], sites=["resid_mid", "mlp_out", "resid_post"])
+    torch.testing.assert_close(rec["resid_mid", 1] + rec["mlp_out", 1], rec["resid_post", 1])
+    zero = iw.run(model, [[5, 6, 7], [8, 9, 10]], iw.Ablate("mlp_out", 1), sites=["resid_mid", "resid_post"])
+    torch.testing.assert_close(zero["resid_mid", 1], zero["resid_post", 1])
