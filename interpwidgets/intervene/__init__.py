@@ -5,6 +5,7 @@ from __future__ import annotations
 import interpwidgets.models as _models  # says what to install where torch is missing
 from interpwidgets.intervene.attribution import Approximation, attribution_patch, integrated_attribution_patch
 from interpwidgets.intervene.effects import Axis, Effect, Effects
+from interpwidgets.intervene.generation import Generated, generate
 from interpwidgets.intervene.interventions import Ablate, Freeze, Intervention, Patch, Scale, Steer
 from interpwidgets.intervene.lens import LogitLens, logit_lens
 from interpwidgets.intervene.metrics import (
@@ -36,6 +37,7 @@ __all__ = [
     "Effect",
     "Effects",
     "Freeze",
+    "Generated",
     "Intervention",
     "LogitLens",
     "Metric",
@@ -47,6 +49,7 @@ __all__ = [
     "as_metric",
     "attribution_patch",
     "causal_trace",
+    "generate",
     "integrated_attribution_patch",
     "kl",
     "log_prob",

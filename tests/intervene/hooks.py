@@ -8,7 +8,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 VOCABULARY, LAYERS, HEADS = 31, 3, 4
 Change = Callable[[Tensor], Tensor]
@@ -20,8 +29,15 @@ def build(family: str) -> Any:
     size = {"num_hidden_layers": LAYERS, "num_attention_heads": HEADS, "hidden_size": 16, "vocab_size": VOCABULARY}
     if family == "gpt2":
         module: Any = GPT2LMHeadModel(GPT2Config(n_positions=32, **size, **none))
-    else:
+    elif family == "llama":
         module = LlamaForCausalLM(LlamaConfig(num_key_value_heads=2, intermediate_size=24, **size, **none))
+    elif family == "mistral":
+        sliding = {"num_key_value_heads": 2, "intermediate_size": 24, "sliding_window": 4}
+        module = MistralForCausalLM(MistralConfig(**sliding, **size, **none))
+    else:
+        mixed = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": 4}
+        heads = {"num_key_value_heads": 2, "intermediate_size": 24, "head_dim": 4}
+        module = Gemma3ForCausalLM(Gemma3TextConfig(**mixed, **heads, **size, **none))
     with torch.no_grad():
         for name, weight in module.named_parameters():
             if weight.ndim == 2 and "emb" not in name:
