@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import interpwidgets.models as _models  # says what to install where torch is missing
 from interpwidgets.intervene.attribution import Approximation, attribution_patch, integrated_attribution_patch
+from interpwidgets.intervene.direct import LogitAttribution, direct_logit_attribution
 from interpwidgets.intervene.effects import Axis, Effect, Effects
 from interpwidgets.intervene.generation import Generated, generate
 from interpwidgets.intervene.interventions import Ablate, Freeze, Intervention, Patch, Scale, Steer
@@ -39,6 +40,7 @@ __all__ = [
     "Freeze",
     "Generated",
     "Intervention",
+    "LogitAttribution",
     "LogitLens",
     "Metric",
     "Patch",
@@ -49,6 +51,7 @@ __all__ = [
     "as_metric",
     "attribution_patch",
     "causal_trace",
+    "direct_logit_attribution",
     "generate",
     "integrated_attribution_patch",
     "kl",
