@@ -82,13 +82,16 @@ export function bound({ data, octaves }: Tile): number {
   return data instanceof Float32Array ? 0 : 2 ** (octaves / (2 * (data instanceof Int8Array ? 126 : 254))) - 1;
 }
 
-/** From a tile's numbers to pixels, four bytes as one number: one look-up each. A missing weight has no colour. */
-export function painter(scale: Scale, tile: Tile): (value: number) => number {
+/** From a weight to a pixel, four bytes as one number. A missing weight has no colour. */
+export function painter(scale: Scale): (weight: number) => number {
   const colours = new Uint32Array(lut(scale).buffer);
-  const colour = (value: number) => (Number.isNaN(value) ? 0 : colours[index(scale, value)]!);
-  if (tile.data instanceof Float32Array) return colour;
-  const table = Uint32Array.from({ length: 384 }, (_, i) => colour(decode(tile, i - 128)));
-  return (code) => table[code + 128]!;
+  return (weight) => (Number.isNaN(weight) ? 0 : colours[index(scale, weight)]!);
+}
+
+/** The pixel of every code of a tile, from −128 on. */
+export function inks(scale: Scale, tile: Tile): Uint32Array {
+  const paint = painter(scale);
+  return Uint32Array.from({ length: 384 }, (_, i) => paint(decode(tile, i - 128)));
 }
 
 /** A whole number with its thousands apart. (The browser's own way loads tables that cost more than the view.) */

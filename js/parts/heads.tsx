@@ -1,6 +1,6 @@
 // All heads as live thumbnails: by layer, or ranked by a score.
 import { useLayoutEffect, useRef } from "preact/hooks";
-import { painter, type Scale } from "../colour.ts";
+import { inks, type Scale } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
 import { keys, type Prompt } from "./attention.ts";
 import { folded, head, stretch } from "./pixels.ts";
@@ -51,13 +51,13 @@ export function Heads(props: Props) {
     if (!atlas) return;
     Object.assign(canvas.current!, { width: total.width * ratio, height: total.height * ratio });
     const context = canvas.current!.getContext("2d")!;
-    const paint = painter(scale, atlas);
+    const ink = inks(scale, atlas);
     const side = Math.round(size * ratio);
     for (let first = 0; first < order.length; first += across) {
       const image = new ImageData(canvas.current!.width, side);
       for (const [i, of] of order.slice(first, first + across).entries()) {
         const tile = head(atlas, Math.floor(of / heads), of % heads, pooling);
-        const small = folded(tile, Math.max(1, Math.ceil(Math.max(...tile.shape) / side)), paint, prompt.causal);
+        const small = folded(tile, Math.max(1, Math.ceil(Math.max(...tile.shape) / side)), ink, prompt.causal);
         stretch(small, image, { left: Math.round(where(i).x * ratio), top: 0, width: side, height: side });
       }
       context.putImageData(image, 0, Math.round(where(first).y * ratio));

@@ -1,5 +1,5 @@
 // From tiles to pixels: coloured once, then stretched to where they are shown.
-import { painter, type Scale } from "../colour.ts";
+import { inks, painter, type Scale } from "../colour.ts";
 import type { Tile } from "../tiles.ts";
 
 export interface Picture {
@@ -26,13 +26,15 @@ export function pictureOf(tile: Tile, scale: Scale, row0: number, column0: numbe
   const [rows, columns] = tile.shape as [number, number];
   const [down, across] = tile.step;
   const pixels = new Uint32Array(rows * columns);
-  const paint = painter(scale, tile);
   const { data } = tile;
+  const paint = painter(scale);
+  const ink = data instanceof Float32Array ? undefined : inks(scale, tile);
   for (let row = 0; row < rows; row++) {
     const last = row0 + (row + 1) * down - 1; // the latest query in this row of pixels
     const seen = causal ? Math.min(columns, Math.floor((last - column0) / across) + 1) : columns;
     const end = row * columns + seen;
-    for (let i = row * columns; i < end; i++) pixels[i] = paint(data[i]!);
+    if (ink) for (let i = row * columns; i < end; i++) pixels[i] = ink[data[i]! + 128]!;
+    else for (let i = row * columns; i < end; i++) pixels[i] = paint(data[i]!);
   }
   const picture = { pixels, rows, columns };
   painted.set(tile, { scale, picture });
@@ -40,7 +42,7 @@ export function pictureOf(tile: Tile, scale: Scale, row0: number, column0: numbe
 }
 
 /** A picture of a coded tile in which so many cells a side share a pixel, that of the largest weight. */
-export function folded({ data, shape }: Tile, by: number, paint: (code: number) => number, causal: boolean): Picture {
+export function folded({ data, shape }: Tile, by: number, ink: Uint32Array, causal: boolean): Picture {
   const [height, width] = shape as [number, number];
   const [rows, columns] = [Math.ceil(height / by), Math.ceil(width / by)];
   const pixels = new Uint32Array(rows * columns);
@@ -49,13 +51,13 @@ export function folded({ data, shape }: Tile, by: number, paint: (code: number) 
     const end = causal ? Math.min(columns, row + 1) : columns;
     for (let column = 0; column < end; column++) {
       const right = Math.min(width, (column + 1) * by);
-      let most = MISSING;
+      let most = data[row * by * width + column * by]!;
       for (let r = row * by; r < bottom; r++)
-        for (let c = column * by; c < right; c++) {
-          const code = data[r * width + c]!; // codes are in the order of weights
-          if (most === MISSING || (code !== MISSING && Math.abs(code) > Math.abs(most))) most = code;
+        for (let i = r * width + column * by; i < r * width + right; i++) {
+          const code = data[i]!; // codes are in the order of weights
+          if (code > most ? code > -most || most === MISSING : code < -most && code !== MISSING) most = code;
         }
-      pixels[row * columns + column] = paint(most);
+      pixels[row * columns + column] = ink[most + 128]!;
     }
   }
   return { pixels, rows, columns };

@@ -3,8 +3,8 @@ import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { count, css, format, type Scale } from "../colour.ts";
 import { chunksOf, type Line, type Prompt, type Token, type TokenAt, useTokens } from "./attention.ts";
 
-const WINDOW = 192; // tokens drawn at once
-const PAGE = 64; // the window moves in steps, so that following a pointer redraws colours, not text
+const WINDOW = 128; // tokens drawn at once
+const PAGE = 48; // the window moves in steps, so that following a pointer redraws colours, not text
 const LONG = 12; // characters that may not fit on a narrow line
 
 interface Props {
