@@ -155,9 +155,10 @@ class Engine:
         asked = [packed.all.rows(number, positions[number]) for number in range(len(runs))]
         rows = torch.cat([rows for rows, _ in asked])
         kept = torch.stack([kept for _, kept in asked])  # [run, P]
+        starts = [run.layer for run in runs]
         tape = Chain(
-            self._editor(jobs, packed.all, lambda site: not packed.narrowed(*site)),
-            self._editor(jobs, packed.asked, lambda site: packed.narrowed(*site)),
+            self._editor(jobs, packed.all, lambda site: not packed.narrowed(*site), starts),
+            self._editor(jobs, packed.asked, lambda site: packed.narrowed(*site), starts),
             route=packed,
         )
         found = forward(self.model, Batch([], inputs), tape, logits=True, keep=rows.to(self.model.device))
@@ -166,9 +167,22 @@ class Engine:
         logits[kept.to(logits.device)] = found[0].to(logits)
         return logits
 
-    def _editor(self, jobs: Sequence[Job], layout: Layout, at: Callable[[Site], bool] = lambda _: True) -> Editor:
+    def _editor(
+        self,
+        jobs: Sequence[Job],
+        layout: Layout,
+        at: Callable[[Site], bool] = lambda _: True,
+        starts: Sequence[int] | None = None,
+    ) -> Editor:
+        """What changes the runs; those that start at a block find what was always done before it in the recording."""
+        if starts is None:
+            starts = [-1] * len(jobs)
+        depth = self.model.n_layers
         return Editor(
-            [(job.prompt, (*self._always, *job.interventions)) for job in jobs],
+            [
+                (job.prompt, (*(what for what in self._always if _layer(what, depth) >= start), *job.interventions))
+                for job, start in zip(jobs, starts, strict=True)
+            ],
             self.batch.lengths,
             layout,
             base=self.base_recording,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
+from interpwidgets.intervene.cache import cache_path, save
 from interpwidgets.intervene.cells import (
     AxisName,
     check_aligned,
@@ -88,7 +87,7 @@ def patch_sweep(
 
     how = f"{site} of {model.name} taken from the clean prompts, one {' × '.join(a.name for a in axes)} at a time"
     return sweep(engine, axes, cell, how=how, clean=clean_values, seed=seed, progress=progress, cache=cache,
-                 key=(ids_of(source), repr(always)))  # fmt: skip
+                 key=(ids_of(source), tuple(always)))  # fmt: skip
 
 
 def ablate_sweep(
@@ -130,7 +129,7 @@ def ablate_sweep(
     engine, _ = engine_on(model, batch, as_metric(metric), None, needs=needs)
     how = f"{site} of {model.name} replaced by {kind}, one {' × '.join(axis.name for axis in axes)} at a time"
     return sweep(engine, axes, lambda _, place: (what(place),), how=how, seed=seed, progress=progress, cache=cache,
-                 key=(kind, per_pos, repr(reference)))  # fmt: skip
+                 key=(kind, per_pos, seed, reference))  # fmt: skip
 
 
 def sweep(
@@ -149,7 +148,11 @@ def sweep(
     count = len(engine.batch.tokens)
     jobs = [Job(prompt, cell(prompt, place)) for place in places(axes) for prompt in range(count)]
     values = np.full(len(jobs), np.nan)
-    path = None if cache is None else _cache_path(Path(cache), engine, axes, how, key)
+    path = (
+        None
+        if cache is None
+        else cache_path(Path(cache), engine, [(axis.name, axis.labels) for axis in axes], how, key)
+    )
     if path is not None and path.is_file():
         values = np.load(path, allow_pickle=False)
     left = np.flatnonzero(np.isnan(values))
@@ -160,29 +163,14 @@ def sweep(
                 values[left[numbers]] = some
                 bar.update(len(numbers))
                 if path is not None and time.monotonic() - saved > _SAVE:
-                    _save(path, values)
+                    save(path, values)
                     saved = time.monotonic()
     except KeyboardInterrupt:
         done = int((~np.isnan(values)).sum())
         warnings.warn(f"Interrupted: {done} of {len(jobs)} runs are done, the others are NaN.", stacklevel=3)
     if path is not None:
-        _save(path, values)
+        save(path, values)
     return Effects(
         values=values.reshape(*(len(axis) for axis in axes), count), axes=tuple(axes), metric=engine.metric.name,
         clean=clean, corrupted=engine.base_values, how=how, seed=seed,
     )  # fmt: skip
-
-
-def _cache_path(folder: Path, engine: Engine, axes: Sequence[Axis], how: str, key: Any) -> Path:
-    """A file named by everything that the numbers depend on."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = [float(weight.detach().double().abs().sum()) for weight in engine.model.module.parameters()]
-    axes_ = [(axis.name, axis.labels) for axis in axes]
-    told = json.dumps([ids_of(engine.batch), engine.metric.name, how, axes_, weights, key], default=str)
-    return folder / f"sweep-{hashlib.sha256(told.encode()).hexdigest()[:16]}.npy"
-
-
-def _save(path: Path, values: Floats) -> None:
-    unfinished = path.with_suffix(".part.npy")
-    np.save(unfinished, values, allow_pickle=False)
-    unfinished.replace(path)
