@@ -24,6 +24,7 @@ from interpwidgets.intervene.metrics import (
 )
 from interpwidgets.intervene.paths import path_patch, path_sweep
 from interpwidgets.intervene.running import run
+from interpwidgets.intervene.scrub import Hypothesis, Node, Scrubbed, causal_scrub
 from interpwidgets.intervene.sweep import ablate_sweep, patch_sweep
 from interpwidgets.intervene.trace import CausalTrace, causal_trace
 
@@ -39,17 +40,21 @@ __all__ = [
     "Effects",
     "Freeze",
     "Generated",
+    "Hypothesis",
     "Intervention",
     "LogitAttribution",
     "LogitLens",
     "Metric",
+    "Node",
     "Patch",
     "Scale",
+    "Scrubbed",
     "Steer",
     "ablate_sweep",
     "accuracy",
     "as_metric",
     "attribution_patch",
+    "causal_scrub",
     "causal_trace",
     "direct_logit_attribution",
     "generate",

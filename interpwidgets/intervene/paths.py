@@ -33,7 +33,7 @@ from interpwidgets.models.sites import SITES
 from interpwidgets.models.tape import lacks
 from interpwidgets.models.tokenize import Batch, Prompts, read_prompts
 
-__all__ = ["path_patch", "path_sweep"]
+__all__ = ["held_sites", "path_patch", "path_sweep"]
 
 Floats = NDArray[np.float64]
 Place = tuple[Any, ...]  # (site, layer), (site, layer, head) or (site, layer, head, pos)
@@ -157,7 +157,7 @@ class _Paths:
         self.rest = f"{' and '.join(self.freeze)} between them held" if self.freeze else "nothing between them held"
         self.engine: Engine
         self.engine, self.clean_values = engine_on(model, self.batch, as_metric(metric), self.source)
-        held = {layer: _held(model, layer, self.freeze) for layer in range(self.last + 1)}
+        held = {layer: held_sites(model, layer, self.freeze) for layer in range(self.last + 1)}
         tape = recorder(model, self.batch, [(site, layer) for layer, sites in held.items() for site in sites])
         self._base = Base(self.batch.lengths)
         forward(model, self.batch, Chain(tape, self._base, route=self._base), logits=False)
@@ -256,7 +256,7 @@ def _place(model: Model, given: Any, role: str, held: Sequence[str] = ()) -> Pat
     return found
 
 
-def _held(model: Model, layer: int, freeze: Sequence[str]) -> list[str]:
+def held_sites(model: Model, layer: int, freeze: Sequence[str]) -> list[str]:
     """The sites by which a block is held; a layer without an MLP has none to hold."""
     block = model.anatomy.parts[layer]
     if block.kind == "unknown" or block.mixers:
