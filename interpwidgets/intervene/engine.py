@@ -148,7 +148,8 @@ class Engine:
         last = self.model.n_layers - 1
         every = [what for job in jobs for what in (*self._always, *job.interventions)]
         narrow = not any(what.site == "ln1_scale" and what.layer == last for what in every)  # keys need it of all rows
-        packed = Packed(self._base, runs, positions, self.model.n_layers, narrow)
+        tokens = self.metric.tokens_read
+        packed = Packed(self._base, runs, positions, self.model.n_layers, narrow=narrow, tokens=tokens)
         where = packed.prompts.to(self.model.device), packed.positions.to(self.model.device)
         inputs = {name: rows[where][None] for name, rows in self.batch.inputs.items() if name != "attention_mask"}
         inputs["position_ids"] = where[1][None]

@@ -55,6 +55,7 @@ class Metric:
     tokens: tuple[Given, ...] = ()
     pos: int | None = -1  # negative counts from the end; None: all with a next token, which the formula gets too
     needs_reference: bool = False  # the logits of the clean run, as the formula's last argument
+    local: bool = False  # whether the formula reads the logits of its tokens only
 
     def bind(self, model: Model, prompts: Sequence[Sequence[int]]) -> BoundMetric:
         """The metric on these prompts of token ids."""
@@ -107,6 +108,11 @@ class BoundMetric:
             raise InputError(f"The reference of {self.name} is [{wanted}, vocab]; got {list(logits.shape)}.")
         self._reference = None if logits is None else logits.detach()
 
+    @property
+    def tokens_read(self) -> Tensor | None:
+        """The ids whose logits are read, of any prompt; None if all are."""
+        return torch.unique(torch.cat([ids.flatten() for ids in self._ids])) if self.metric.local else None
+
     def __call__(self, logits: Tensor, prompt: Tensor) -> Tensor:
         """One number a row, [n], of logits [n, P, vocab] whose row `i` is of prompt `prompt[i]`."""
         n, size = len(prompt), self.positions.shape[1]
@@ -142,12 +148,14 @@ class BoundMetric:
 def logit_diff(correct: Given, wrong: Given, *, pos: int = -1) -> Metric:
     """How far the correct token's logit is above the wrong one's."""
     name = f"logit({spell(correct)}) − logit({spell(wrong)})"
-    return _metric(name, lambda logits, right, other: _at(logits, right) - _at(logits, other), correct, wrong, pos=pos)
+    return _metric(
+        name, lambda logits, right, other: _at(logits, right) - _at(logits, other), correct, wrong, pos=pos, local=True
+    )
 
 
 def logit(token: Given, *, pos: int = -1) -> Metric:
     """A token's logit. It has no zero of its own: where nothing else fixes it, take `logit_diff` or `log_prob`."""
-    return _metric(f"logit({spell(token)})", _at, token, pos=pos)
+    return _metric(f"logit({spell(token)})", _at, token, pos=pos, local=True)
 
 
 def prob(token: Given, *, pos: int = -1) -> Metric:
@@ -212,8 +220,8 @@ def as_metric(given: Any) -> Metric:
     )
 
 
-def _metric(name: str, formula: Formula, *tokens: Given, pos: int) -> Metric:
-    return Metric(_named(name, pos), formula, tokens, index(pos))
+def _metric(name: str, formula: Formula, *tokens: Given, pos: int, local: bool = False) -> Metric:
+    return Metric(_named(name, pos), formula, tokens, index(pos), local=local)
 
 
 def _named(name: str, pos: int) -> str:

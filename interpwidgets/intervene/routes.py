@@ -33,6 +33,7 @@ class _Through:
     """A route on which every block is run as it is."""
 
     maskless = False
+    tokens: Tensor | None = None
 
     def skips(self, layer: int) -> bool:
         """No block."""
@@ -154,8 +155,18 @@ class Packed:
 
     maskless = True
 
-    def __init__(self, base: Base, runs: Sequence[Run], asked: Tensor, n_layers: int, narrow: bool = True) -> None:
+    def __init__(
+        self,
+        base: Base,
+        runs: Sequence[Run],
+        asked: Tensor,
+        n_layers: int,
+        *,
+        narrow: bool = True,
+        tokens: Tensor | None = None,
+    ) -> None:
         assert all(a.layer <= b.layer for a, b in pairwise(runs)), "runs join in the order of layers"
+        self.tokens = tokens
         self._base, self._runs, self._last = base, runs, n_layers - 1 if narrow else None
         every = [torch.arange(run.first, run.last + 1) for run in runs]
         self.all = Rows(every)

@@ -78,6 +78,7 @@ class Tape:
 class Route(Protocol):
     """Takes a pass another way than from the first block to the last with every row (see intervene/packed.py)."""
 
+    tokens: Tensor | None  # ids of those whose logits are wanted; all if None. The others become NaN
     maskless: bool  # whether `attend` stands in for the model's attention and its masks
 
     def skips(self, layer: int) -> bool:
@@ -176,6 +177,8 @@ def listening(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[None]
             for part in module.modules():
                 if type(part) in _FUSED:
                     _wrap(undo, part, partial(_in_one_step, now))
+            if tape.route.tokens is not None and type(anatomy.unembed) is nn.Linear:
+                _wrap(undo, anatomy.unembed, partial(_some_logits, now, anatomy.unembed, tape.route.tokens))
         if tape.hears("embed", None):
             undo.callback(_after(now, anatomy.embed, lambda value: now.emit("embed", None, value)).remove)
         if tape.hears("ln_final_scale", None) and anatomy.ln_final is not None:
@@ -216,6 +219,18 @@ def _in_one_step(now: _Pass, forward: Callable[..., Any], value: Tensor) -> Tens
     """The same function of fewer passes over memory: in a sweep, a quarter of the time went by there."""
     result: Tensor = nn.functional.gelu(value, approximate="tanh") if _current.get() is now else forward(value)
     return result
+
+
+def _some_logits(now: _Pass, unembed: nn.Linear, tokens: Tensor, forward: Callable[..., Any], stream: Tensor) -> Tensor:
+    """The logits of a few tokens; what a model does to logits afterwards, it does to each by itself."""
+    if _current.get() is not now:
+        whole: Tensor = forward(stream)
+        return whole
+    tokens = tokens.to(stream.device)
+    logits = stream.new_full((*stream.shape[:-1], unembed.out_features), torch.nan)
+    bias = None if unembed.bias is None else unembed.bias[tokens]
+    logits[..., tokens] = nn.functional.linear(stream, unembed.weight[tokens], bias)
+    return logits
 
 
 def _run_block(
