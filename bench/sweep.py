@@ -33,7 +33,6 @@ SWEEPS = {
     "attribution": "attribution patching of resid_pre",
 }
 EXACT = ("positions", "heads")
-CANNOT = "cannot"
 HOW = (
     "Make an environment for them, `python -m venv build/peers`, install `.[peers]` there with its pip, and run again "
     "with BENCH_PEERS=build/peers/bin/python."
@@ -70,7 +69,7 @@ class Library:
         """Until it is warm, or has failed."""
         line = self._process.stdout.readline()
         if line != "ready\n":
-            self.why_not = CANNOT if line == "null\n" else self._failure()
+            self.why_not = self._failure()
 
     def run(self, rate: bool = False) -> None:
         """Do the task once more."""
@@ -86,7 +85,7 @@ class Library:
     def end(self) -> None:
         """Let the process go."""
         self._process.communicate()
-        if self.name == OURS and self.why_not not in ("", CANNOT):
+        if self.name == OURS and self.why_not:
             raise RuntimeError(f"{self.task}: {self.why_not}")
 
     def middle(self, what: str) -> float:
@@ -119,7 +118,7 @@ def run(
     absent = " and ".join(name for name, version in peers.items() if not version)
     sweeps.notes = [
         f"{given}. One thread each; {who or 'no peers'}; medians of {plural(sweep_rounds)} in turns, each library in "
-        "its own process, whose peak memory includes the model and the imports.",
+        "its own process, whose peak memory in these runs includes the model and the imports.",
         *[f"Not measured, as they are not installed: {absent}. {HOW}"] * bool(absent),
         f"A pair of prompts of {length} tokens that are the same at position 0 and differ at all others, so that a "
         "patch at position 0 alone is known to do nothing. The metric is a logit difference at the last position. "
@@ -215,17 +214,14 @@ def measure_sweeps(
     exact: dict[str, list[float]] = {}
     for task, title in SWEEPS.items():
         say(f"sweep: {title}")
-        libraries = [Library(name, folder, task, length, 1) for name in names]
+        libraries = [Library(name, folder, task, length, 1) for name in (names if task in EXACT else [OURS])]
         together(libraries, rounds, rate=True)
         ours = libraries[0]
-        if ours.why_not == CANNOT:
-            continue
         exact[task] = ours.runs[-1]["values"]
-        truth = exact.get(task if task in EXACT else "positions", [])
+        truth = exact[task if task in EXACT else "positions"]
         for each in libraries:
             if each.why_not:
-                if each.why_not != CANNOT:
-                    sweeps.rows.append([title, each.name, each.why_not, *["–"] * 5])
+                sweeps.rows.append([title, each.name, each.why_not, *["–"] * 5])
                 continue
             found = each.runs[-1]["values"]
             apart = max(abs(a - b) for a, b in zip(truth, found, strict=True))

@@ -115,6 +115,19 @@ def test_a_library_that_fails_is_told_of_in_its_words(tmp_path, monkeypatch):
         sweep.together([sweep.Library("interpwidgets", tmp_path, "heads", 4, 1)], rounds=1)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process cannot begin anew")
+def test_the_highest_memory_is_that_of_the_runs():
+    from bench.library import forget_peak, peak_memory
+
+    most = 1 << 28
+    forget_peak()
+    before = peak_memory()
+    np.ones(most, dtype=np.uint8)
+    assert most / 2 < peak_memory() - before < 2 * most
+    forget_peak()
+    assert peak_memory() - before < most / 2
+
+
 def test_prompts_of_a_sweep_share_their_first_token_only():
     from bench.library import RIGHT, WRONG, prompts
 
