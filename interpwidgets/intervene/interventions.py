@@ -248,6 +248,8 @@ def _values(what: Intervention, given: Any, here: Here) -> Tensor:
         return here.pick(_long_enough(value[here.prompt % value.shape[0]], here, "The value"))
     if value.ndim == len(whole) + 1 and value.shape[1:] == whole and value.shape[0] not in (1, count):  # [pos, …]
         return here.pick(_long_enough(value, here, "The value"))
+    if value.shape == (count, *whole) and here.heads is not None and len(here.heads) < whole[0]:  # all heads
+        return value[:, here.heads.to(value.device)]
     try:
         return value.broadcast_to(part)
     except RuntimeError:
