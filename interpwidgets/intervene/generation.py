@@ -20,6 +20,7 @@ from interpwidgets.intervene.engine import record_with
 from interpwidgets.intervene.interventions import Ablate, Freeze, Intervention, Patch, Scale, Steer
 from interpwidgets.intervene.running import placed
 from interpwidgets.models.model import Model, as_model
+from interpwidgets.models.record import forward
 from interpwidgets.models.recording import Recording
 from interpwidgets.models.sites import SITE_SHAPES, Site
 from interpwidgets.models.tape import Tape, listening
@@ -250,6 +251,8 @@ def _check(model: Model, interventions: Sequence[Intervention], count: int, opti
     module: Any = model.module
     if not model.anatomy.has_head or not module.can_generate():
         raise InputError(f"{type(module).__name__} cannot generate; load the model with a causal language-model head.")
+    if not _is_causal(model):
+        raise InputError(f"Tokens of {model.name} see those after them: it cannot write on from one to the next.")
     if count < 1:
         raise InputError(f"max_new_tokens is a number from 1 on; got {count}.")
     if refused := [name for name in _REFUSED if options.get(name) is not None]:
@@ -263,6 +266,15 @@ def _check(model: Model, interventions: Sequence[Intervention], count: int, opti
             raise InputError(
                 f"{what!r}: there are ever more keys while generating; {what.site!r} can be scaled or become a number."
             )
+
+
+def _is_causal(model: Model) -> bool:
+    """Whether the first token is read the same whatever comes next."""
+    ids = torch.tensor([[0, 1], [0, 2]], device=model.device)
+    first = torch.zeros(1, dtype=torch.long, device=model.device)
+    logits = forward(model, Batch([], {"input_ids": ids}), Tape(), logits=True, keep=first)
+    assert logits is not None
+    return bool(torch.allclose(logits[0], logits[1], atol=1e-3 * float(logits.abs().max())))
 
 
 def _first(*given: int | None) -> int:

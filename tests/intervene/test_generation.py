@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from intervene.hooks import VOCABULARY, Naive, build
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel
 
 import interpwidgets as iw
 from interpwidgets.errors import InputError
@@ -239,6 +239,12 @@ def test_what_cannot_be_generated_is_said(gpt2: Naive, change: dict[str, Any], s
 
 def test_an_encoder_cannot_generate() -> None:
     size = {"num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 8, "intermediate_size": 16}
-    module = BertForMaskedLM(BertConfig(vocab_size=VOCABULARY, max_position_embeddings=16, **size))
+    config = BertConfig(vocab_size=VOCABULARY, max_position_embeddings=32, **size)
     with pytest.raises(InputError, match="cannot generate"):
-        generate(module, PROMPTS)
+        generate(BertForMaskedLM(config), PROMPTS)
+    both_ways = BertLMHeadModel(config)
+    with torch.no_grad():
+        for weight in both_ways.parameters():
+            weight.mul_(8.0 if weight.ndim == 2 else 1.0)
+    with pytest.raises(InputError, match="see those after them"):
+        generate(both_ways, PROMPTS)
