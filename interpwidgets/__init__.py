@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         prob,
         rank,
         run,
+        steer,
     )
     from interpwidgets.models import Model, Recording, load, record
     from interpwidgets.tokens import Tokens
@@ -106,6 +107,7 @@ _HOME = {
     "record": "models",
     "run": "intervene",
     "save_page": "views",
+    "steer": "intervene",
 }
 
 __all__ = [  # `_HOME` in order, spelt out for tools that read this file
@@ -160,6 +162,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "record",
     "run",
     "save_page",
+    "steer",
 ]
 
 

@@ -25,7 +25,7 @@ from interpwidgets.intervene.metrics import (
 from interpwidgets.intervene.paths import path_patch, path_sweep
 from interpwidgets.intervene.running import run
 from interpwidgets.intervene.scrub import Hypothesis, Node, Scrubbed, causal_scrub
-from interpwidgets.intervene.sweep import ablate_sweep, patch_sweep
+from interpwidgets.intervene.sweep import ablate_sweep, patch_sweep, steer
 from interpwidgets.intervene.trace import CausalTrace, causal_trace
 
 del _models
@@ -71,4 +71,5 @@ __all__ = [
     "prob",
     "rank",
     "run",
+    "steer",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,15 +25,15 @@ from interpwidgets.intervene.cells import (
 )
 from interpwidgets.intervene.effects import Axis, Effects
 from interpwidgets.intervene.engine import Engine, Job, ids_of
-from interpwidgets.intervene.interventions import Ablate, Intervention
+from interpwidgets.intervene.interventions import Ablate, Intervention, Steer
 from interpwidgets.intervene.metrics import Metric, as_metric
-from interpwidgets.intervene.running import engine_on
+from interpwidgets.intervene.running import engine_on, placed
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.record import record
 from interpwidgets.models.recording import Recording
 from interpwidgets.models.tokenize import Prompts, read_prompts
 
-__all__ = ["ablate_sweep", "patch_sweep", "sweep"]
+__all__ = ["ablate_sweep", "patch_sweep", "steer", "sweep"]
 
 Floats = NDArray[np.float64]
 
@@ -130,6 +131,40 @@ def ablate_sweep(
     how = f"{site} of {model.name} replaced by {kind}, one {' × '.join(axis.name for axis in axes)} at a time"
     return sweep(engine, axes, lambda _, place: (what(place),), how=how, seed=seed, progress=progress, cache=cache,
                  key=(kind, per_pos, seed, reference))  # fmt: skip
+
+
+def steer(
+    model: Model | Any,
+    prompts: Prompts,
+    metric: Metric | Any,
+    *,
+    vector: Any,
+    layer: int,
+    site: str = "resid_pre",
+    coefficients: Sequence[float] = (-2.0, -1.0, 0.0, 1.0, 2.0),
+    pos: int | slice | Sequence[int] | None = None,
+    seed: int = 0,
+    progress: bool = True,
+) -> Effects:
+    """Add a vector in several doses and measure what becomes of it: Effects by "coefficient".
+
+    >>> steer(model, prompts, logit_diff(" good", " bad"), vector=difference_of_means, layer=6)
+
+    An effect that does not grow with the dose, or one that a random vector of the same length has too, is no sign
+    that the direction means what it was taken for. Turner et al. 2023 "Activation addition"; Rimsky et al. 2024 §4.
+    Raises InputError if the vector does not fit the site.
+    """
+    model = as_model(model)
+    batch = read_prompts(model, prompts)
+    (template,) = placed(model, [Steer(site, layer, vector=vector, pos=pos)])
+    engine, _ = engine_on(model, batch, as_metric(metric), None)
+
+    def cell(_: int, place: dict[str, Any]) -> tuple[Intervention, ...]:
+        return (replace(template, coefficient=place["coefficient"]),) if place["coefficient"] else ()  # type: ignore[call-arg]
+
+    axes = [Axis("coefficient", tuple(float(dose) for dose in coefficients))]
+    how = f"coefficient × a vector added to {template.where} of {model.name}"
+    return sweep(engine, axes, cell, how=how, seed=seed, progress=progress)
 
 
 def sweep(

@@ -202,15 +202,15 @@ class Recording:
         self,
         layer: int,
         head: int,
-        prompt: int = 0,
+        batch: int = 0,
         queries: int | slice | Sequence[int] | None = None,
         keys: int | slice | Sequence[int] | None = None,
     ) -> Tensor:
         """One head's attention weights on one prompt, or a part of them: [query, key].
 
-        A number in place of a range drops that dimension.
+        `batch` is the prompt's number. A number in place of a range of queries or keys drops that dimension.
         """
-        source = self.attention(prompt)
+        source = self.attention(batch)
         layer = source.layers[layer] if -len(source.layers) <= layer < 0 else layer
         if layer not in source.layers:
             raise NotRecordedError(f"There is no attention of layer {layer}. {self._contents()}")
@@ -218,7 +218,7 @@ class Recording:
         try:
             rows, columns = (positions[slice(None) if part is None else part] for part in (queries, keys))
         except IndexError as error:
-            raise InputError(f"Prompt {prompt} has the positions 0 to {len(positions) - 1}: {error}.") from None
+            raise InputError(f"Prompt {batch} has the positions 0 to {len(positions) - 1}: {error}.") from None
         wanted = np.atleast_1d(columns)
         first, last = (int(wanted.min()), int(wanted.max()) + 1) if wanted.size else (0, 0)
         block = source.block(source.layers.index(layer), head, np.atleast_1d(rows), slice(first, last))

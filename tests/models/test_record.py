@@ -111,7 +111,7 @@ def test_a_batch_is_its_prompts_one_by_one(model: iw.Model, prompts: Prompts) ->
         for layer in range(2):
             for head in range(4):
                 torch.testing.assert_close(
-                    together.pattern(layer, head, prompt=number), alone.pattern(layer, head), atol=1e-5, rtol=0
+                    together.pattern(layer, head, batch=number), alone.pattern(layer, head), atol=1e-5, rtol=0
                 )
 
 
@@ -291,7 +291,7 @@ def test_a_sliding_window(eager: Any, prompts: Prompts, kind: str) -> None:
         truth = eager(module, ids)["attentions"]
         for layer in range(2):
             for head_number in range(4):
-                pattern = rec.pattern(layer, head_number, prompt=number)
+                pattern = rec.pattern(layer, head_number, batch=number)
                 torch.testing.assert_close(pattern, truth[layer, head_number], atol=1e-5, rtol=0)
     assert (rec.pattern(1, 0)[-1, :5] == 0).all()
 
