@@ -24,13 +24,13 @@ from interpwidgets.intervene.interventions import Intervention, Steer
 from interpwidgets.intervene.metrics import BoundMetric, Metric
 from interpwidgets.intervene.routes import Base, Packed, Resumed, Run
 from interpwidgets.models.model import Model
-from interpwidgets.models.record import forward, recorder, recording_of
+from interpwidgets.models.record import check_rows, forward, recorder, recording_of
 from interpwidgets.models.recording import Recording
 from interpwidgets.models.sites import BY_KEY, Site
 from interpwidgets.models.tape import Tape
 from interpwidgets.models.tokenize import Batch, read_prompts
 
-__all__ = ["Engine", "Way", "way_of"]
+__all__ = ["Engine", "Job", "Way", "ids_of", "measure", "record_with", "run_tape", "way_of"]
 
 Way = Literal["packed", "resumed", "whole"]
 Values = tuple[list[int], NDArray[np.float64]]  # numbers of jobs, and the metric of each
@@ -73,6 +73,7 @@ class Engine:
         self._base = Base(batch.lengths)
         editor = self._editor([Job(i, ()) for i in range(len(batch.tokens))], Plain(max(batch.lengths)))
         logits = run_tape(model, batch, Chain(editor, self._base, route=self._base), self.metric.positions)
+        check_rows(model, batch, self._base.streams[0])
         self._logits = logits  # [prompt, P, vocab]
         if self.metric.needs_reference and self.metric.reference is None:
             self.metric.reference = logits if reference is None else reference
@@ -164,6 +165,8 @@ class Engine:
         )
         found = forward(self.model, Batch([], inputs), tape, logits=True, keep=rows.to(self.model.device))
         assert found is not None
+        if bool(kept.all()):
+            return found[0].reshape(*positions.shape, -1)
         logits = self._logits[torch.tensor([job.prompt for job in jobs])].clone()  # positions before the first change
         logits[kept.to(logits.device)] = found[0].to(logits)
         return logits
@@ -235,6 +238,15 @@ def _join_order(run: Run | None) -> tuple[int, int, int]:
 def ids_of(batch: Batch) -> list[list[int]]:
     """The token ids of each prompt."""
     return [batch.inputs["input_ids"][i, : len(tokens)].tolist() for i, tokens in enumerate(batch.tokens)]
+
+
+def measure(model: Model, batch: Batch, metric: Metric, tape: Tape) -> tuple[NDArray[np.float64], Tensor]:
+    """A pass onto a tape: the metric of each prompt, and the logits that it is of, [prompt, P, vocab]."""
+    bound = metric.bind(model, ids_of(batch))
+    logits = run_tape(model, batch, tape, bound.positions)
+    if bound.needs_reference:
+        bound.reference = logits
+    return _numbers(bound(logits, torch.arange(len(batch.tokens)))), logits
 
 
 def run_tape(model: Model, batch: Batch, tape: Tape, positions: Tensor) -> Tensor:

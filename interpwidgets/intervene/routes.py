@@ -230,6 +230,8 @@ class Packed:
 
     def attend(self, layer: int, call: AttentionCall, ear: Any) -> Tensor:
         """Attention of every run's rows to the recorded keys before them, and to one another."""
+        if "indices" in call.options:
+            raise InputError("Which keys a query sees depends on what a run computes: it takes whole prompts.")
         few = self.narrows(layer)
         given = self._kept if few and self._kept is not None else call
         q, k, v = call.q[0], given.k[0], given.v[0]  # [head, row, d_head]
@@ -242,9 +244,9 @@ class Packed:
             if not own.numel():
                 continue
             prompt, first, _ = group
-            queries = q[:, own].transpose(0, 1)  # [run, head, row, d_head]
+            queries = _of(q, own)
             keys, values = (
-                _after(recorded[layer][prompt, :, :first], part[:, index].transpose(0, 1))
+                _after(recorded[layer][prompt, :, :first], _of(part, index))
                 for recorded, part in ((self._base.keys, k), (self._base.values, v))
             )
             seen = self._sight(layer, group, few, queries)
@@ -307,6 +309,13 @@ class _Within:
         heard = self._ear(site, whole, out)
         changed: Tensor = heard[0, self._index.flatten(), :, :keys].unflatten(0, (runs, rows))
         return changed
+
+
+def _of(heads: Tensor, rows: Tensor) -> Tensor:
+    """Of [head, row, d], the rows of each run: [run, head, row, d]. Those of one run follow one another."""
+    if len(rows) == 1:
+        return heads[None, :, int(rows[0, 0]) : int(rows[0, -1]) + 1]
+    return heads[:, rows].transpose(0, 1)
 
 
 def _after(recorded: Tensor, own: Tensor) -> Tensor:

@@ -11,12 +11,13 @@ import numpy as np
 from interpwidgets.errors import InputError
 from interpwidgets.intervene.control import random_heads
 from interpwidgets.intervene.effects import Effect
-from interpwidgets.intervene.engine import Engine, Job, record_with
+from interpwidgets.intervene.engine import Engine, Job, measure, record_with
 from interpwidgets.intervene.interventions import Intervention
 from interpwidgets.intervene.metrics import Metric, as_metric
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.record import check_site, layer_number, recorder
 from interpwidgets.models.recording import Recording
+from interpwidgets.models.tape import Tape
 from interpwidgets.models.tokenize import Batch, Prompts, read_prompts
 
 __all__ = ["placed", "run"]
@@ -97,9 +98,18 @@ def run(
 
 
 def engine_on(
-    model: Model, batch: Batch, metric: Metric, clean: Prompts | Batch | None, **options: Any
+    model: Model,
+    batch: Batch,
+    metric: Metric,
+    clean: Prompts | Batch | None,
+    *,
+    tape: Tape | None = None,
+    **options: Any,
 ) -> tuple[Engine, np.ndarray[Any, np.dtype[np.float64]] | None]:
-    """An engine on a batch, and the metric of the clean prompts, which metrics that compare refer to."""
+    """An engine on a batch, and the metric of the clean prompts, which metrics that compare refer to.
+
+    The pass of the clean prompts goes onto the tape, if one is given.
+    """
     if clean is None:
         return Engine(model, batch, metric, **options), None
     other = clean if isinstance(clean, Batch) else read_prompts(model, clean)
@@ -107,9 +117,8 @@ def engine_on(
         raise InputError(
             f"There are {len(other.tokens)} clean prompts and {len(batch.tokens)} corrupted; they are pairs."
         )
-    whole = Engine(model, other, metric)
-    engine = Engine(model, batch, metric, reference=whole.logits, **options)
-    return engine, whole.base_values
+    values, logits = measure(model, other, metric, Tape() if tape is None else tape)
+    return Engine(model, batch, metric, reference=logits, **options), values
 
 
 def placed(model: Model, interventions: Sequence[Intervention]) -> tuple[Intervention, ...]:

@@ -29,7 +29,7 @@ from interpwidgets.intervene.interventions import Ablate, Intervention, Steer
 from interpwidgets.intervene.metrics import Metric, as_metric
 from interpwidgets.intervene.running import engine_on, placed
 from interpwidgets.models.model import Model, as_model
-from interpwidgets.models.record import record
+from interpwidgets.models.record import check_numbers, recorder, recording_of
 from interpwidgets.models.recording import Recording
 from interpwidgets.models.tokenize import Prompts, read_prompts
 
@@ -74,10 +74,10 @@ def patch_sweep(
     source, batch = read_prompts(model, clean), read_prompts(model, corrupted)
     site, axes = read_axes(model, batch, over, by, layers, heads, positions)
     check_aligned(source, batch)
-    bound = as_metric(metric)
-    chosen = labels_of(axes, "layer") or [None]
-    rec = record(model, source.inputs, sites=[site], layers=None if chosen == [None] else chosen)
-    engine, clean_values = engine_on(model, batch, bound, source, always=always)
+    tape = recorder(model, source, [site], layers=labels_of(axes, "layer") or None)
+    engine, clean_values = engine_on(model, batch, as_metric(metric), source, tape=tape, always=always)
+    check_numbers(model, source, tape, None)
+    rec = recording_of(model, source, tape, None)
     apart = [first_difference(a, b) for a, b in zip(ids_of(source), ids_of(batch), strict=True)]
 
     def cell(prompt: int, place: dict[str, int]) -> tuple[Intervention, ...]:

@@ -41,6 +41,8 @@ class AttentionCall:
         causal, scaling = options.get("is_causal"), options.get("scaling")
         causal = bool(getattr(module, "is_causal", True) if causal is None else causal)
         sinks = options.get("s_aux")
+        if (chosen := options.get("indices")) is not None:
+            mask = _only(chosen, mask, causal, k.shape[2])
         return cls(
             module, q, k, v, mask,
             scaling=float(scaling if scaling is not None else q.shape[-1] ** -0.5),
@@ -112,6 +114,14 @@ def stepwise(
     if ear is not None:
         pattern = told(ear, "pattern", pattern, out)
     return (pattern @ v).transpose(1, 2).contiguous()
+
+
+def _only(chosen: Tensor, mask: Tensor | None, causal: bool, keys: int) -> Tensor:
+    """A mask that leaves a query the keys that an indexer chose for it, [batch, query, n] (DeepSeek 3.2)."""
+    seen = chosen.new_zeros(*chosen.shape[:2], keys, dtype=torch.bool).scatter(-1, chosen.long(), True)[:, None]
+    if mask is None:
+        return seen.tril_() if causal else seen
+    return mask & seen if mask.dtype == torch.bool else mask.masked_fill(~seen, torch.finfo(mask.dtype).min)
 
 
 def hidden(scores: Tensor) -> Tensor:

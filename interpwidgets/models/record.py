@@ -22,6 +22,7 @@ from interpwidgets.models.tokenize import Batch, Prompts, read_prompts
 __all__ = [
     "DEFAULT_SITES",
     "check_numbers",
+    "check_rows",
     "check_site",
     "forward",
     "layer_number",
@@ -240,6 +241,8 @@ def forward(
 
 def check_numbers(model: Model, batch: Batch, tape: Recorder, logits: Tensor | None) -> None:
     """Refuse NaN and infinity. The fast attention kernels swallow NaN in q and k, so the ends alone do not show it."""
+    if tape.last is not None:
+        check_rows(model, batch, tape.last)
     real = batch.inputs.get("attention_mask")
     ends = [end if real is None else end[real.bool().to(end.device)] for end in (tape.last, logits) if end is not None]
     heads = [part for layer in tape.attention.values() for part in (layer.q, layer.k)]
@@ -249,6 +252,16 @@ def check_numbers(model: Model, batch: Batch, tape: Recorder, logits: Tensor | N
     if bad := [name for name, weight in model.module.named_parameters() if not bool(torch.isfinite(weight).all())]:
         raise InputError(f"{model.name} has NaN or infinite numbers in its weight {bad[0]!r}.")
     raise InputError(f"{model.name} computes NaN or infinite numbers{_first_bad(model, batch)}.")
+
+
+def check_rows(model: Model, batch: Batch, stream: Tensor) -> None:
+    """Refuse a model whose blocks do not work on one row for each token."""
+    shape = batch.inputs["input_ids"].shape
+    if stream.ndim != 3 or stream.shape[:2] != shape:
+        raise InputError(
+            f"The blocks of {model.name} work on {list(stream.shape[:-1])} rows where the prompts have {list(shape)} "
+            "tokens: what is at which position cannot be told."
+        )
 
 
 def _first_bad(model: Model, batch: Batch) -> str:

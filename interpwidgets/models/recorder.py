@@ -17,6 +17,8 @@ from interpwidgets.models.tape import Tape
 
 __all__ = ["Recorder"]
 
+_WRITES = ("attn_out", "mlp_out")  # to which some models add in place what comes next
+
 
 @dataclass(eq=False)
 class Recorder(Tape):
@@ -46,6 +48,11 @@ class Recorder(Tape):
         if self.grad:
             value = value.view_as(value)  # one that the rest of the pass is computed from, also if it was cut out
         self.values[site, layer] = self.part(site, value)
+        if site not in _WRITES:
+            return value
+        if self.grad:
+            return value.clone()
+        self.values[site, layer] = self.values[site, layer].clone()
         return value
 
     def attends(self, layer: int, call: AttentionCall) -> None:
