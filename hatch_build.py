@@ -20,7 +20,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 class BuildBundles(BuildHookInterface):  # type: ignore[type-arg,misc,unused-ignore]
     """Hatchling calls `initialize` before it collects the files of a wheel, an sdist or an editable install."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
         bundles = sorted((root / "interpwidgets/static").glob("*.js"))
         if (root / "PKG-INFO").exists():
