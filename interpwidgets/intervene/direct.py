@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from interpwidgets.errors import InputError
 from interpwidgets.intervene.engine import ids_of, run_tape
 from interpwidgets.intervene.metrics import BoundMetric, Metric, as_metric
+from interpwidgets.models.hooks import norm_scale
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.parts import Block
 from interpwidgets.models.record import recorder
 from interpwidgets.models.sites import Site
-from interpwidgets.models.tape import lacks, norm_scale
+from interpwidgets.models.tape import lacks
 from interpwidgets.models.tokenize import Prompts, read_prompts
 from interpwidgets.stats import interval
 
