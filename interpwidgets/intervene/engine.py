@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from interpwidgets.errors import InputError
 from interpwidgets.intervene.editor import Chain, Editor, Layout, Plain, positions_of, slot
-from interpwidgets.intervene.interventions import Intervention, Steer
+from interpwidgets.intervene.interventions import Intervention, Scale
 from interpwidgets.intervene.metrics import BoundMetric, Metric
 from interpwidgets.intervene.routes import Base, Packed, Resumed, Run
 from interpwidgets.models.model import Model
@@ -296,9 +296,8 @@ def _is_exact(model: Model, way: Way) -> bool:
     ids = torch.randint(model.anatomy.embed.num_embeddings, (2, size), generator=generator)
     batch = read_prompts(model, ids)
     depth = model.n_layers
-    vector = torch.randn(model.d_model, generator=generator)
     jobs = [
-        Job(prompt, (Steer("resid_pre", layer, vector, pos=pos),))
+        Job(prompt, (Scale("resid_pre", layer, factor=-1.5, pos=pos),))
         for prompt, layer, pos in ((0, depth - 1, 3), (1, depth // 2, size // 2), (0, 0, 0), (1, 0, 3))
     ]
     metric = Metric(

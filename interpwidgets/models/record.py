@@ -257,9 +257,9 @@ def check_numbers(model: Model, batch: Batch, tape: Recorder, logits: Tensor | N
 def check_rows(model: Model, batch: Batch, stream: Tensor) -> None:
     """Refuse a model whose blocks do not work on one row for each token."""
     shape = batch.inputs["input_ids"].shape
-    if stream.ndim != 3 or stream.shape[:2] != shape:
+    if stream.shape[:2] != shape:
         raise InputError(
-            f"The blocks of {model.name} work on {list(stream.shape[:-1])} rows where the prompts have {list(shape)} "
+            f"The blocks of {model.name} work on {list(stream.shape[:2])} rows where the prompts have {list(shape)} "
             "tokens: what is at which position cannot be told."
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-__all__ = ["SITES", "heard", "patched"]
+__all__ = ["SITES", "heard", "no_cache", "patched"]
 
 Change = Callable[[Tensor], Tensor]
 
@@ -50,6 +51,11 @@ def changed(module: nn.Module, side: str, change: Change) -> Iterator[None]:
         handle.remove()
 
 
+def no_cache(module: PreTrainedModel) -> dict[str, bool]:
+    """What tells a model to keep nothing."""
+    return {"use_cache": False} if "use_cache" in inspect.signature(module.forward).parameters else {}
+
+
 def heard(module: PreTrainedModel, part: nn.Module, side: str, ids: Sequence[int]) -> Tensor:
     """What a module gets or gives on a prompt: [1, pos, d]."""
     seen: list[Tensor] = []
@@ -59,7 +65,7 @@ def heard(module: PreTrainedModel, part: nn.Module, side: str, ids: Sequence[int
         return value
 
     with changed(part, side, keep), torch.no_grad():
-        module(torch.tensor([ids]))
+        module(torch.tensor([ids]), **no_cache(module))
     return seen[0]
 
 
@@ -83,5 +89,5 @@ def patched(
         return new
 
     with changed(part, side, put), torch.no_grad():
-        logits: Tensor = module(torch.tensor([ids])).logits[0]
+        logits: Tensor = module(torch.tensor([ids]), **no_cache(module)).logits[0]
     return logits
