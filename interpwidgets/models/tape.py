@@ -20,20 +20,20 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.activations import FastGELUActivation, NewGELUActivation
 from transformers.masking_utils import sdpa_mask
 
 from interpwidgets.models.anatomy import Anatomy
-from interpwidgets.models.attention import AttentionCall, hidden, told
+from interpwidgets.models.attention import AttentionCall
 from interpwidgets.models.hold import held
-from interpwidgets.models.parts import Block, Write
+from interpwidgets.models.hooks import after, block_hooks, first_of, scale_hook, with_first
+from interpwidgets.models.parts import Block
 
-__all__ = ["Route", "Tape", "lacks", "listening", "norm_scale"]
+__all__ = ["Route", "Tape", "lacks", "listening"]
 
 _NAME = "interpwidgets"  # of our attention function in transformers' register
-_SOFTMAX = {torch.softmax, torch.Tensor.softmax, nn.functional.softmax, torch.special.softmax}
+
 
 # Sites inside a block, but for those that its attention function emits.
 _INSIDE = (
@@ -52,9 +52,8 @@ _INSIDE = (
 _STEPS = ("scores", "pattern")
 _FUSED = {NewGELUActivation, FastGELUActivation}  # both are gelu(approximate="tanh"), written out in seven steps
 
-_current: ContextVar[_Pass | None] = ContextVar("interpwidgets_pass", default=None)
+_current: ContextVar[Pass | None] = ContextVar("interpwidgets_pass", default=None)
 _widths: WeakKeyDictionary[nn.Module, int | None] = WeakKeyDictionary()  # of the tuple a block returns, if it does
-_centring: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()  # whether a norm subtracts the mean
 
 
 class Tape:
@@ -110,19 +109,32 @@ class _Enough(Exception):  # noqa: N818  it ends a block of which only keys and 
 
 
 @dataclass(eq=False)
-class _Pass:
+class Pass:
+    """A forward pass on a tape, and where in it we are."""
+
     tape: Tape
     spelt_out: bool = False  # whether causal masks are tensors, since a module would not know that no mask means one
     layer: int | None = None  # the block that is running
     stream: Tensor | None = None  # what it was entered with: resid_pre
     phase: Literal["keys", "rest"] | None = None  # of a block that is run twice, see `Route.narrows`
 
+    @property
+    def active(self) -> bool:
+        """Whether this is the pass of the current context; others that use the model meanwhile are not heard."""
+        return _current.get() is self
+
+    def hears_any(self, layer: int, *sites: str) -> bool:
+        """Whether one of the sites is heard."""
+        return any(self.tape.hears(site, layer) for site in sites)
+
     def emit(self, site: str, layer: int | None, value: Tensor, masked: Tensor | None = None) -> Tensor:
+        """Tell the tape a value, if it hears the site; what to go on with."""
         silent = self.phase is not None and (site in ("k", "v")) != (self.phase == "keys")
         self.tape.masked = masked
         return value if silent or not self.tape.hears(site, layer) else self.tape.emit(site, layer, value)
 
     def attend(self, call: AttentionCall) -> Tensor:
+        """A layer's attention, told step by step where somebody hears: z, [batch, query, head, d_head]."""
         layer, tape = self.layer, self.tape
         assert layer is not None
         for site in ("q", "k", "v"):
@@ -168,13 +180,13 @@ def listening(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[None]
     """Make the model emit to this tape, in this context, until the `with` ends."""
     with ExitStack() as undo:
         undo.enter_context(held(module, anatomy.base, _attention_for(anatomy, tape)))
-        now = _Pass(tape, spelt_out=not all(getattr(part.attention, "is_causal", True) for part in anatomy.parts))
+        now = Pass(tape, spelt_out=not all(getattr(part.attention, "is_causal", True) for part in anatomy.parts))
         token = _current.set(now)
         undo.callback(_current.reset, token)
         for layer, block in enumerate(anatomy.blocks):
             _wrap(undo, block, partial(_run_block, now, layer, block))
-            if _hears_any(tape, layer, *_INSIDE):
-                for hooked in _block_hooks(now, layer, anatomy.parts[layer]):
+            if now.hears_any(layer, *_INSIDE):
+                for hooked in block_hooks(now, layer, anatomy.parts[layer]):
                     undo.callback(hooked.remove)
         if tape.route is not None:
             for part in module.modules():
@@ -183,9 +195,9 @@ def listening(module: nn.Module, anatomy: Anatomy, tape: Tape) -> Iterator[None]
             if tape.route.tokens is not None and type(anatomy.unembed) is nn.Linear:
                 _wrap(undo, anatomy.unembed, partial(_some_logits, now, anatomy.unembed, tape.route.tokens))
         if tape.hears("embed", None):
-            undo.callback(_after(now, anatomy.embed, lambda value: now.emit("embed", None, value)).remove)
+            undo.callback(after(now, anatomy.embed, lambda value: now.emit("embed", None, value)).remove)
         if tape.hears("ln_final_scale", None) and anatomy.ln_final is not None:
-            undo.callback(_scale_hook(now, anatomy.ln_final, "ln_final_scale", None).remove)
+            undo.callback(scale_hook(now, anatomy.ln_final, "ln_final_scale", None).remove)
         yield
 
 
@@ -218,15 +230,15 @@ def _wrap(undo: ExitStack, block: nn.Module, around: Callable[..., Any]) -> None
     undo.callback(setattr, block, "forward", own) if own is not None else undo.callback(delattr, block, "forward")
 
 
-def _in_one_step(now: _Pass, forward: Callable[..., Any], value: Tensor) -> Tensor:
+def _in_one_step(now: Pass, forward: Callable[..., Any], value: Tensor) -> Tensor:
     """The same function of fewer passes over memory: in a sweep, a quarter of the time went by there."""
-    result: Tensor = nn.functional.gelu(value, approximate="tanh") if _current.get() is now else forward(value)
+    result: Tensor = nn.functional.gelu(value, approximate="tanh") if now.active else forward(value)
     return result
 
 
-def _some_logits(now: _Pass, unembed: nn.Linear, tokens: Tensor, forward: Callable[..., Any], stream: Tensor) -> Tensor:
+def _some_logits(now: Pass, unembed: nn.Linear, tokens: Tensor, forward: Callable[..., Any], stream: Tensor) -> Tensor:
     """The logits of a few tokens; what a model does to logits afterwards, it does to each by itself."""
-    if _current.get() is not now:
+    if not now.active:
         whole: Tensor = forward(stream)
         return whole
     tokens = tokens.to(stream.device)
@@ -236,11 +248,9 @@ def _some_logits(now: _Pass, unembed: nn.Linear, tokens: Tensor, forward: Callab
     return logits
 
 
-def _run_block(
-    now: _Pass, layer: int, block: nn.Module, forward: Callable[..., Any], *args: Any, **options: Any
-) -> Any:
+def _run_block(now: Pass, layer: int, block: nn.Module, forward: Callable[..., Any], *args: Any, **options: Any) -> Any:
     """One block: its input and output are emitted, and the route decides on which rows it works."""
-    if _current.get() is not now:
+    if not now.active:
         return forward(*args, **options)
     stream, rest = (args[0], args[1:]) if args else (options.pop("hidden_states"), ())
     before, route = stream, now.tape.route
@@ -266,179 +276,7 @@ def _run_block(
     finally:
         (now.layer, now.stream), now.phase = outer, None
     _widths[block] = None if isinstance(output, Tensor) else len(output)
-    after = now.emit("resid_post", layer, _first(output))
+    left = now.emit("resid_post", layer, first_of(output))
     if route is not None:
-        after = route.leave(layer, before, after)
-    return _with_first(output, after)
-
-
-def _first(output: Any) -> Tensor:
-    first: Tensor = output if isinstance(output, Tensor) else output[0]
-    return first
-
-
-def _with_first(output: Any, value: Tensor) -> Any:
-    """The same output, with another tensor in the place of its first."""
-    if isinstance(output, Tensor):
-        return value
-    return output if output[0] is value else type(output)((value, *output[1:]))
-
-
-def _after(now: _Pass, module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
-    """Let a module return what `change` makes of its output."""
-
-    def hook(_: nn.Module, __: Any, output: Any) -> Any:
-        return _with_first(output, change(_first(output))) if _current.get() is now else None
-
-    return module.register_forward_hook(hook)
-
-
-def _before(now: _Pass, module: nn.Module, change: Callable[[Tensor], Tensor]) -> Any:
-    """Give a module what `change` makes of its input."""
-
-    def hook(_: nn.Module, args: tuple[Any, ...]) -> Any:
-        return (change(args[0]), *args[1:]) if _current.get() is now else None
-
-    return module.register_forward_pre_hook(hook)
-
-
-def _block_hooks(now: _Pass, layer: int, block: Block) -> Iterator[Any]:
-    """Hooks on the parts of a block of which something is heard."""
-    hears = partial(_hears_any, now.tape, layer)
-    if not block.interface and block.attention is not None and hears("scores", "pattern"):
-        yield from _softmax_hooks(now, layer, block.attention)
-    if block.attn_out is not None and hears("attn_out", "resid_mid"):
-        mid = block.kind == "sequential" and hears("resid_mid")
-        yield _after(now, block.attn_out.module, partial(_write, now, "attn_out", layer, block.attn_out, mid))
-    if block.mid is not None and hears("resid_mid"):
-        yield _after(now, block.mid, lambda value: now.emit("resid_mid", layer, value))
-    if block.z is not None and hears("z"):
-        yield _before(now, block.z, partial(_by_head, now, "z", layer, block.heads or 1))
-    for site, norm in (("ln1_scale", block.ln1), ("ln2_scale", block.ln2)):
-        if norm is not None and hears(site):
-            yield _scale_hook(now, norm, site, layer)
-    yield from _mlp_hooks(now, layer, block)
-
-
-def _mlp_hooks(now: _Pass, layer: int, block: Block) -> Iterator[Any]:
-    hears = partial(_hears_any, now.tape, layer)
-    if block.mlp_out is not None and hears("mlp_out"):
-        yield _after(now, block.mlp_out.module, partial(_write, now, "mlp_out", layer, block.mlp_out, False))
-    if block.down is not None and hears("mlp_post"):
-        yield _before(now, block.down, partial(_flat, now, "mlp_post", layer))
-    if hears("mlp_pre"):
-        if block.act is not None:
-            yield _before(now, block.act, partial(_flat, now, "mlp_pre", layer))
-        elif block.up is not None:
-            yield _after(now, block.up, partial(_flat, now, "mlp_pre", layer))
-
-
-def _hears_any(tape: Tape, layer: int, *sites: str) -> bool:
-    return any(tape.hears(site, layer) for site in sites)
-
-
-def _write(now: _Pass, site: str, layer: int, write: Write, mid: bool, value: Tensor) -> Tensor:
-    """What a part adds to the residual stream; with `mid`, also what the stream is then."""
-    assert now.stream is not None
-    shaped = value.reshape(*now.stream.shape[:2], -1) if value.ndim == 2 else value  # see `_flat`
-    scaled = shaped if write.scale == 1 else shaped * write.scale
-    heard = now.emit(site, layer, scaled)
-    if mid:
-        stream = now.stream + heard
-        if (changed := now.emit("resid_mid", layer, stream)) is not stream:
-            heard = changed - now.stream
-    if heard is scaled:
-        return value
-    return (heard if write.scale == 1 else heard / write.scale).reshape(value.shape)
-
-
-def _by_head(now: _Pass, site: str, layer: int, heads: int, value: Tensor) -> Tensor:
-    parted = value.reshape(*value.shape[:-1], heads, -1)
-    heard = now.emit(site, layer, parted)
-    return value if heard is parted else heard.flatten(-2)
-
-
-def _flat(now: _Pass, site: str, layer: int, value: Tensor) -> Tensor:
-    """Some MLPs work on [batch · pos, d]."""
-    assert now.stream is not None
-    shaped = value.reshape(*now.stream.shape[:2], -1) if value.ndim == 2 else value
-    heard = now.emit(site, layer, shaped)
-    return value if heard is shaped else heard.reshape(value.shape)
-
-
-def norm_scale(norm: nn.Module, x: Tensor) -> Tensor:
-    """What a norm divides by, [batch, pos, 1]: a standard deviation if it centres (LayerNorm), else a root mean square.
-
-    Told by what the norm does, not by its name: T5's `LayerNorm` does not centre.
-    """
-    numbers = x.float() if x.dtype != torch.float64 else x
-    names = ("eps", "variance_epsilon", "norm_eps")
-    eps = next((float(getattr(norm, name)) for name in names if hasattr(norm, name)), 0.0)
-    if _centres(norm, x.shape[-1], x):
-        numbers = numbers - numbers.mean(-1, keepdim=True)
-    return (numbers.square().mean(-1, keepdim=True) + eps).sqrt()
-
-
-def _centres(norm: nn.Module, size: int, like: Tensor) -> bool:
-    if norm not in _centring:
-        x = torch.linspace(-1, 1, size, device=like.device, dtype=like.dtype)[None, None]
-        token = _current.set(None)  # nobody shall hear this
-        try:
-            with torch.no_grad():
-                _centring[norm] = bool((norm(x) - norm(x + 1)).abs().max() < 0.1 * norm(x).abs().max())
-        finally:
-            _current.reset(token)
-    return _centring[norm]
-
-
-def _scale_hook(now: _Pass, norm: nn.Module, site: str, layer: int | None) -> Any:
-    def hook(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
-        if _current.get() is not now:
-            return None
-        scale = norm_scale(norm, args[0])
-        heard = now.emit(site, layer, scale)
-        if heard is scale:
-            return None
-        bias = getattr(norm, "bias", None)
-        shift: Any = 0.0 if bias is None else bias
-        changed: Tensor = ((output - shift) * (scale / heard) + shift).to(output.dtype)
-        return changed
-
-    return norm.register_forward_hook(hook)
-
-
-class _Softmax(TorchFunctionMode):
-    """Hears the softmax of an attention module that has code of its own: scores go in, the pattern comes out."""
-
-    def __init__(self, now: _Pass, layer: int) -> None:
-        super().__init__()
-        self.now, self.layer = now, layer
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func not in _SOFTMAX or (args[0] if args else kwargs["input"]).ndim != 4:
-            return func(*args, **kwargs)
-        scores = args[0] if args else kwargs.pop("input")
-
-        def ear(site: str, value: Tensor, masked: Tensor) -> Tensor:
-            return self.now.emit(site, self.layer, value, masked)
-
-        out = hidden(scores)
-        pattern = func(told(ear, "scores", scores, out), *args[1:], **kwargs)
-        return told(ear, "pattern", pattern, out)
-
-
-def _softmax_hooks(now: _Pass, layer: int, attention: nn.Module) -> Iterator[Any]:
-    modes: list[_Softmax] = []
-
-    def enter(*_: Any) -> None:
-        if _current.get() is now:
-            modes.append(_Softmax(now, layer))
-            modes[-1].__enter__()  # type: ignore[no-untyped-call]
-
-    def leave(*_: Any) -> None:
-        if modes:
-            modes.pop().__exit__(None, None, None)  # type: ignore[no-untyped-call]
-
-    yield attention.register_forward_pre_hook(enter)
-    yield attention.register_forward_hook(leave, always_call=True)
+        left = route.leave(layer, before, left)
+    return with_first(output, left)
