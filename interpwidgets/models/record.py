@@ -150,6 +150,11 @@ def _wanted(model: Model, sites: Iterable[str | Site], layers: Sequence[int] | N
     chosen = list(depth) if layers is None else [layer_number(model, layer) for layer in layers]
     wanted: set[Site] = set()
     for name in sites:
+        if str(name).endswith(("attn.hook_q", "attn.hook_k")) and getattr(model.config, "rope_parameters", None):
+            raise InputError(
+                f"{name!r} is before the rotary embedding of {model.name}; here q and k are what enters the dot product, "
+                f"after it: 'q', or {str(name).replace('hook_', 'hook_rot_')!r}."
+            )
         for site, layer in [name] if isinstance(name, tuple) else parse_site(name):
             if layer is not None:
                 number = layer_number(model, layer)
