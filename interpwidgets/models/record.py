@@ -152,8 +152,8 @@ def _wanted(model: Model, sites: Iterable[str | Site], layers: Sequence[int] | N
     for name in sites:
         if str(name).endswith(("attn.hook_q", "attn.hook_k")) and getattr(model.config, "rope_parameters", None):
             raise InputError(
-                f"{name!r} is before the rotary embedding of {model.name}; here q and k are what enters the dot product, "
-                f"after it: 'q', or {str(name).replace('hook_', 'hook_rot_')!r}."
+                f"{name!r} is before the rotary embedding of {model.name}; here q and k are what enters the product,"
+                f" after it: 'q', or {str(name).replace('hook_', 'hook_rot_')!r}."
             )
         for site, layer in [name] if isinstance(name, tuple) else parse_site(name):
             if layer is not None:

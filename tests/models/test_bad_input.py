@@ -151,7 +151,7 @@ def test_what_is_no_tokenizer(gpt2: iw.Model) -> None:
 
 
 def test_queries_before_the_rotary_embedding_are_not_those_after(modules: dict[str, PreTrainedModel]) -> None:
-    with pytest.raises(iw.InputError, match="before the rotary embedding.*'blocks.0.attn.hook_rot_q'"):
+    with pytest.raises(iw.InputError, match=r"before the rotary embedding.*'blocks.0.attn.hook_rot_q'"):
         iw.record(modules["llama"], [1, 2, 3], sites=["blocks.0.attn.hook_q"])
     iw.record(modules["llama"], [1, 2, 3], sites=["blocks.0.attn.hook_rot_q"])
     iw.record(modules["gpt2"], [1, 2, 3], sites=["blocks.0.attn.hook_q"])
