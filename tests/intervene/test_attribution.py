@@ -61,6 +61,8 @@ def test_a_cell_is_the_slope_towards_the_clean_value(family, site, models, rng) 
         steer = [Steer(site, layer, step, coefficient=sign * h, head=at.get("head"), pos=at["pos"]) for sign in (1, -1)]
         up, down = (run(model, corrupted, what, metric=METRIC).values for what in steer)
         slope, error = (up - down) / (2 * h), tolerance * np.abs(found.per_prompt).max()
+        if h > 1e-3:  # the difference of two numbers that were rounded to float32 a few times
+            error += 8 * np.finfo(np.float32).eps * np.abs(up).max() / h
         np.testing.assert_allclose(found.per_prompt[tuple(place)], slope, tolerance, error, err_msg=f"{at} {SEED}")
 
 
