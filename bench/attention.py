@@ -190,11 +190,11 @@ def claim(
         ),
         (
             Budget("first usable paint, worst T ≤ 1,024, renderer", "<", 0.2, " CPU-s"),
-            max(middle([o.renderer for o in ours[t]]) or 0 for t in short),
+            max(middle([o.paint for o in ours[t]]) or 0 for t in short),
         ),
         (
             Budget("hover until the exact number is shown, worst T ≤ 1,024 (median of its hovers)", "<", 50, " ms"),
-            1000 * max(middle([h for o in ours[t] for h in o.hovers]) or 0 for t in short),
+            1000 * max(middle([h for o in ours[t] for h in o.shown]) or 0 for t in short),
         ),
         (
             Budget("bytes into the notebook, worst T ≤ 1,024", "<", 1, " MB"),
@@ -220,7 +220,8 @@ def own_table(
     """Ourselves, with everything that was measured."""
     columns = ["T", "Python: make the view", "its output", "atlas: array", "atlas: q, k"]
     columns += ["output", "with saved state", "on the wire"]
-    columns += ["usable", "all of browser", "hover median", "hover worst", "JS heap", "requests"]
+    columns += ["first paint", "usable", "all of browser", "number shown", "hover median", "hover worst"]
+    columns += ["JS heap", "requests"]
     table = Table("interpwidgets AttentionView, 12 × 12 heads", columns)
     for length in lengths:
         opened = ours[length]
@@ -235,8 +236,10 @@ def own_table(
                 size(opened[0].output),
                 size(opened[0].saved),
                 size(opened[0].wire),
+                seconds(each.paint for each in opened),
                 seconds(each.renderer for each in opened),
                 seconds(each.browser for each in opened),
+                milliseconds([shown for each in opened for shown in each.shown]),
                 milliseconds(hovers),
                 milliseconds([max(hovers)]),
                 size(max(each.heap for each in opened)),
@@ -250,10 +253,11 @@ def own_table(
         "messages, carried by HTTP on the loopback instead of a websocket. (Of a peer's page, the cost of loading an "
         "empty page is taken off.) *Usable*: thumbnails and the "
         "large head are drawn and the page's process rests; its CPU time until then, all threads, unpacking "
-        "included. *On the wire*: opening state and tiles until then, with script and styles. *Output*: the cell's "
+        "included. *First paint*: until both are on the screen; what follows is mostly the browser compiling what it "
+        "has just run. *On the wire*: opening state and tiles until then, with script and styles. *Output*: the cell's "
         "MIME bundle, in which most bytes are the picture for places where no script runs.",
-        "*Hover*: the pointer goes to a weight; CPU time until its exact number is shown (checked against the "
-        "tensor) and the page rests.",
+        "*Hover*: the pointer goes to a weight; CPU time until its exact number is painted (*number shown*; checked "
+        "against the tensor), and until the page rests (median, worst).",
     ]
     return table
 

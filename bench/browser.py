@@ -173,6 +173,16 @@ class Tab:
         while not self.page.evaluate(f"() => !!({condition})"):
             self.page.wait_for_timeout(50)
 
+    def stages(self, act: Callable[[], Any], ready: str) -> tuple[float, float]:
+        """CPU seconds of the page's process that an act takes until what it asked for is painted, and until rest."""
+        before = self.cpu()
+        act()
+        self.page.evaluate(
+            "() => new Promise((done) => { const look = () => "
+            f"({ready}) ? requestAnimationFrame(() => setTimeout(done)) : requestAnimationFrame(look); look(); }})"
+        )
+        return self.cpu() - before, self.settle() - before
+
     def cost(self, act: Callable[[], Any], ready: str = "true") -> float:
         """CPU seconds of the page's process that an act takes, until it rests again."""
         before = self.cpu()

@@ -34,11 +34,13 @@ class Opened:
     opening: int = 0  # bytes of the opening state, scripts and styles included
     wire: int = 0  # bytes until usable
     later: int = 0  # bytes after that, in all
-    renderer: float = 0.0  # CPU seconds until usable
+    paint: float = 0.0  # CPU seconds of the page's process until thumbnails and large head are painted
+    renderer: float = 0.0  # … until it rests
     browser: float = 0.0
     wall: float = 0.0  # seconds from the address to rest
     tiles: float = 0.0  # CPU seconds of Python's answers
-    hovers: list[float] = field(default_factory=list)  # CPU seconds each
+    shown: list[float] = field(default_factory=list)  # CPU seconds of each hover until the exact number is painted
+    hovers: list[float] = field(default_factory=list)  # … until rest
     zooms: list[float] = field(default_factory=list)
     zoom_tiles: list[float] = field(default_factory=list)
     heap: float = 0.0
@@ -71,11 +73,11 @@ def open_live(
     with tabs.open(limit) as tab:
         tab.host("/live", "window.start")
         wall = time.monotonic()
-        seen.renderer = tab.cost(lambda: tab.page.evaluate("() => start()"), READY)
+        seen.paint, seen.renderer = tab.stages(lambda: tab.page.evaluate("() => start()"), READY)
         seen.wall = time.monotonic() - wall - 2 * QUIET
         seen.browser = tab.spent[1]
         seen.wire, seen.tiles = wire.bytes, wire.cpu
-        seen.hovers = [hover(tab, view, *cell) for cell in cells]
+        seen.shown, seen.hovers = map(list, zip(*(hover(tab, view, *cell) for cell in cells), strict=True))
         for name in (".iw-pixels canvas", ".iw-thumbs canvas"):
             colours = tab.page.locator(name).first.evaluate(DRAWN)
             assert colours > 3, f"{name} shows {colours} colours: nothing is drawn"
@@ -84,7 +86,7 @@ def open_live(
             seen.zooms.append(tab.cost(lambda to=viewport: zoom(tab, to), READY))
             seen.zoom_tiles.append(wire.cpu - answered)
         if zooms:
-            seen.hovers.append(hover(tab, view, 0.6, 0.4))
+            seen.hovers.append(hover(tab, view, 0.6, 0.4)[1])
         seen.later = wire.bytes - seen.wire
         seen.heap, seen.resident = tab.heap(), tab.resident()
         seen.network = len(tab.network)
@@ -98,8 +100,8 @@ def zoom(tab: Tab, viewport: Sequence[int]) -> None:
     tab.page.evaluate("to => { model.set('viewport', to); model.save_changes(); }", list(viewport))
 
 
-def hover(tab: Tab, view: Any, down: float, across: float) -> float:
-    """Point at a weight of the large picture until its exact number is shown; CPU seconds until rest.
+def hover(tab: Tab, view: Any, down: float, across: float) -> tuple[float, float]:
+    """Point at a weight of the large picture; CPU seconds until its exact number is painted, and until rest.
 
     The number shown must be the number that the source holds.
     """
@@ -108,7 +110,7 @@ def hover(tab: Tab, view: Any, down: float, across: float) -> float:
     tab.page.mouse.move(box["x"] + 2, box["y"] - 40)
     tab.settle()
     x, y = box["x"] + across * box["width"], box["y"] + down * box["height"]
-    spent = tab.cost(lambda: tab.page.mouse.move(x, y), EXACT)
+    spent = tab.stages(lambda: tab.page.mouse.move(x, y), EXACT)
     _, _, queries, keys = view.shown_source().shape
     top, bottom, left, right = tab.page.evaluate("() => model.get('viewport')") or (0, queries, 0, keys)
     query, key = int(top + down * (bottom - top)), int(left + across * (right - left))
