@@ -2,6 +2,7 @@
 import { count, type Scale } from "../colour.ts";
 import { type Panel, type Token, type Traits, useLine, useTokens } from "./attention.ts";
 import { activeOf, type Hover, type Pointer, usePointer } from "./pointer.ts";
+import { useSteady } from "./state.ts";
 import { One, Strip, Strongest } from "./strip.tsx";
 
 const NONE = new Set<number>();
@@ -26,10 +27,15 @@ export function Line({
   const prompt = traits.prompts[panel.prompt]!;
   const { direction } = traits;
   const other = direction === "query" ? "key" : "query";
-  const { cell } = usePointer(pointer, traits);
-  const { active, fallback } = activeOf(cell, direction, traits.prompts[traits.prompt]!.shape[2]);
-  const at = Math.min(active, prompt.shape[direction === "query" ? 2 : 3] - 1);
-  const { line, missing } = useLine(prompt, panel, direction, at);
+  const pointed = usePointer(pointer, traits).cell;
+  const own = activeOf(pointed, direction, traits.prompts[traits.prompt]!.shape[2]);
+  const asked = Math.min(own.active, prompt.shape[direction === "query" ? 2 : 3] - 1);
+  const weights = useLine(prompt, panel, direction, asked);
+  const { cell, fallback, at, line, missing } = useSteady(
+    { cell: pointed, fallback: own.fallback, at: asked, ...weights },
+    weights.line !== undefined || weights.missing,
+    JSON.stringify([panel, direction]),
+  );
   const token = useTokens(prompt, panel.prompt, direction, [at])(at);
   const from = <One token={token} position={at} />;
   const caption = (

@@ -1,5 +1,5 @@
 // State with rules of its own: where the matrix is zoomed to, and which tokens were searched for.
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useReducer, useRef, useState } from "preact/hooks";
 import { chunksOf, type Prompt, type Traits, useTokens, type Viewport } from "./attention.ts";
 
 /** The viewport moves at once here, and reaches Python when it rests. */
@@ -32,4 +32,22 @@ export function useSearch({ search, direction }: Traits, prompt: Prompt, at: num
     for (let i = 0; search && i < size; i++) if (tokens(i)?.text.toLowerCase().includes(wanted)) places.push(i);
     return { places, set: new Set(places), next: (from: number) => places.find((i) => i > from) ?? places[0]! };
   }, [search, direction, tokens]);
+}
+
+const STEADY = 150; // ms
+
+/** What was last ready, for a moment while the next is not: what would blink stands still. `of` tells one from another. */
+export function useSteady<T>(now: T, ready: boolean, of: string): T {
+  const last = useRef<{ value: T; of: string } | null>(null);
+  const [, expire] = useReducer((count: number, _: void) => count + 1, 0);
+  if (ready) last.current = { value: now, of };
+  useEffect(() => {
+    if (ready) return;
+    const timer = setTimeout(() => {
+      last.current = null;
+      expire();
+    }, STEADY);
+    return () => clearTimeout(timer);
+  }, [ready]);
+  return last.current?.of === of ? last.current.value : now;
 }

@@ -95,3 +95,22 @@ test("a tile is drawn by those who asked for it, and by nobody else", async () =
   await expect.poll(() => [...seen].sort()).toEqual(["iw-matrix", "iw-strip"]);
   for (const element of ["select", "input", "section"]) expect(elements).not.toContain(element);
 });
+
+test("tokens keep their colours for a moment while the weights of another query come", async () => {
+  const words = Array.from({ length: 600 }, (_, i) => `w${i}`); // several bands of rows
+  const fake = model([{ tokens: words }], { colour_range: [0, 1] });
+  const shown = await show(fake);
+  const coloured = () => shown.all(".iw-tokens span").filter((span) => span.style.background).length;
+  await expect.poll(coloured).toBeGreaterThan(0);
+  await away(shown);
+  fake.answering = false;
+  const asked = fake.asked.length;
+  const of = shown.text(".iw-caption");
+  await userEvent.hover(shown.canvas(), { position: cellAt(shown.canvas(), 200, 10, 600) }); // in another band
+  await expect.poll(() => fake.asked.length).toBeGreaterThan(asked);
+  expect(shown.text(".iw-caption")).toBe(of); // what is coloured is what the caption says
+  expect(coloured()).toBeGreaterThan(0);
+  await expect.poll(() => shown.text(".iw-caption")).toContain("w2"); // it takes too long: nothing rather than the old
+  expect(shown.text(".iw-strongest")).toContain("…");
+  expect(coloured()).toBe(0);
+});
