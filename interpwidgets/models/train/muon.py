@@ -36,7 +36,7 @@ def orthogonalised(matrices: Tensor) -> Tensor:
 
 
 class Muon:
-    """Muon over square blocks: a [d, 3d] matrix of q, k and v counts as three matrices, for they are."""
+    """Muon over square blocks, all of one size: a [d, 3d] matrix of q, k and v counts as three, for they are."""
 
     def __init__(self, weights: Iterable[Tensor], momentum: float = 0.95) -> None:
         self.weights = list(weights)
@@ -52,7 +52,11 @@ class Muon:
                 raise RuntimeError("a weight has no gradient: call loss.backward() before step()")
             velocity.lerp_(weight.grad, 1 - self.momentum)
             directions.append(weight.grad.lerp(velocity, self.momentum))
-        squares = [torch.stack(torch.split(d, d.shape[0], dim=1)) for d in directions]  # [block, d, d] each
+        squares = [torch.stack(torch.split(d, min(d.shape), dim=_long(d))) for d in directions]  # [block, d, d] each
         moved = torch.split(orthogonalised(torch.cat(squares)), [len(square) for square in squares])
         for weight, blocks in zip(self.weights, moved, strict=True):
-            weight.sub_(torch.cat(list(blocks), dim=1), alpha=rate)
+            weight.sub_(torch.cat(list(blocks), dim=_long(weight)), alpha=rate)
+
+
+def _long(matrix: Tensor) -> int:
+    return int(matrix.shape[0] <= matrix.shape[1])

@@ -4,7 +4,7 @@
         run.json                            recipe, run id, versions
         log.jsonl                           one line a checkpoint
         state.safetensors                   weights and optimiser in float32, replaced at each checkpoint
-        step-00025/                         model.safetensors (float16) · config.json · run.json
+        step-00025/                         model.safetensors · config.json · run.json
 
 A weight file does not tell how many heads read it: so config and run id lie beside every one of them.
 """
@@ -16,7 +16,6 @@ import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -76,8 +75,7 @@ class Run:
         folder = self.checkpoint(step)
         folder.mkdir(exist_ok=True)
         metadata = {"format": "pt", "run": self.about["run"], "step": str(step)}
-        halves = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in weights.items()}
-        save_file(halves, folder / "model.safetensors", metadata)
+        save_file(weights, folder / "model.safetensors", metadata)
         (folder / "config.json").write_text(config)
         (folder / "run.json").write_text(json.dumps({**self.about, "step": step}, indent=2) + "\n")
         self._rewrite_log([*self.log(), {"step": step, **line}])

@@ -1,4 +1,4 @@
-"""Build the tokenizer of the small corpus: one word, one token; every prompt opens with `<bos>`."""
+"""Build the tokenizer of a small corpus: one word, one token; every prompt opens with `<bos>`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from interpwidgets.models.train.words import SPECIALS
 __all__ = ["word_tokenizer"]
 
 
-def word_tokenizer(max_length: int) -> Any:
-    """Build a Hugging Face tokenizer over the words of the corpus; any other word is `<unk>`."""
+def word_tokenizer(max_length: int, token_id: dict[str, int] = TOKEN_ID) -> Any:
+    """Build a Hugging Face tokenizer over the words of a corpus; any other word is `<unk>`."""
     from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     pad, bos, unk = SPECIALS
-    tokenizer = Tokenizer(models.WordLevel(TOKEN_ID, unk_token=unk))
+    tokenizer = Tokenizer(models.WordLevel(token_id, unk_token=unk))
     tokenizer.normalizer = normalizers.Lowercase()
     # A word, the 's of "anna's", or one mark of punctuation; what lies between is dropped.
     words = Regex(r"'s\b|\w+|[^\w\s]")

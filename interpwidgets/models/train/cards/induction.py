@@ -6,21 +6,32 @@ being high on the prompts it is scored on would look better than it is.
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from interpwidgets.models.load import checkpoints, load
 from interpwidgets.models.scores import copy_accuracy, head_scores, in_context_score, repeated_tokens, token_losses
+from interpwidgets.models.train.card import measured_table, rounded
 from interpwidgets.models.train.corpus import BOS, ORDINARY, batch
 from interpwidgets.models.train.evidence import mean_outputs, replaced_heads, unread_heads
+from interpwidgets.models.train.induction import NAME, Induction, Recipe
+from interpwidgets.models.train.system import System
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from interpwidgets.models.train.evidence import Head
+    from interpwidgets.models.train.runs import Run
 
-__all__ = ["LENGTH", "MEASURES", "ROWS", "Roles", "measure", "roles"]
+__all__ = ["LENGTH", "MEASURES", "ROWS", "SYSTEM", "Roles", "card_text", "chosen_steps", "measure", "roles"]
+
+# Beside the untrained model; in steps from where copying is half learnt.
+AROUND_BUMP = (
+    -475, -325, -225, -175, -150, -125, -100, -75, -50, -25, 0, 25, 50, 75, 100, 150, 225, 375, 525,
+)  # fmt: skip
 
 ROWS, LENGTH = 32, 40  # random prompts in a sample, and tokens said twice in each
 
@@ -90,7 +101,8 @@ def roles(scores: dict[str, Tensor]) -> Roles:
 
 @torch.no_grad()
 def measure(model: Any, seed: int) -> dict[str, float]:
-    """Measure the model on prompts drawn from `seed`; the names are those of MEASURES, in order."""
+    """Measure what `load` gave, on prompts drawn from `seed`; the names are those of MEASURES, in order."""
+    model = model.module
     rng = Random(f"measure {seed}")  # noqa: S311  a test sample, not a secret
 
     def draw(length: int) -> Tensor:
@@ -154,3 +166,154 @@ def _text_losses(model: Any, rng: Random, side: Any) -> Tensor:
     """Give the losses [row, position] on new documents of the full context, `<unk>` counted as any other word."""
     tokens = torch.tensor(batch(rng.getrandbits(32), -1, ROWS, 256, 0.0, side))  # no training step is number -1
     return token_losses(model(tokens).logits, tokens)
+
+
+def chosen_steps(log: list[dict[str, Any]]) -> list[int]:
+    """Choose the checkpoints to ship: the untrained model, and those around the step where copying is half learnt."""
+    kept = [line["step"] for line in log]
+    half = log[-1]["copy_accuracy"] / 2
+    bump = next(line["step"] for line in log if line["copy_accuracy"] >= half)
+    wanted = {0, *(bump + offset for offset in AROUND_BUMP)}
+    return sorted(step for step in wanted if step in kept and step < kept[-1])
+
+
+def _more(folders: dict[str, Path], runs: dict[str, Run], shipped: str) -> dict[str, Any]:
+    """Score every head of every seed, and follow the shipped one's bump through its checkpoints."""
+    loaded = {seed: load(folder).module for seed, folder in folders.items()}
+    recipe = runs[shipped].about["recipe"]
+    turn = [rows * length for rows, length in recipe["shapes"]]
+    trained = [w for n, w in loaded[shipped].named_parameters() if ".mlp." not in n and "ln_2" not in n]
+    return {
+        "trained_parameters": sum(weight.numel() for weight in trained),
+        "vocabulary": loaded[shipped].config.vocab_size,
+        "tokens": sum(turn[step % len(turn)] for step in range(recipe["steps"])),
+        "heads": {seed: _heads(model) for seed, model in loaded.items()},
+        "checkpoints": [
+            {"step": recipe["steps"] if step is None else step, **_bump_at(folders[shipped], step)}
+            for step in [*checkpoints(folders[shipped]), None]
+        ],
+        "curves": {
+            seed: [[line["step"], rounded(line["copy_accuracy"])] for line in run.log()] for seed, run in runs.items()
+        },
+    }
+
+
+def _heads(model: Any) -> dict[str, Any]:
+    """Score every head of a trained model, and say which are which."""
+    scores = head_scores(model, repeated_tokens(ORDINARY, 4 * ROWS, LENGTH, seed=0, bos=BOS))
+    values = {name: [[rounded(float(x)) for x in row] for row in score] for name, score in scores.items()}
+    return {"roles": roles(scores)._asdict(), "scores": values}
+
+
+def _bump_at(folder: Path, step: int | None) -> dict[str, Any]:
+    """Measure what a checkpoint shows of the bump; the trained model if no step is given."""
+    model = load(folder, checkpoint=step).module
+    prompts = repeated_tokens(ORDINARY, 2 * ROWS, LENGTH, seed=1, bos=BOS)
+    scores = head_scores(model, prompts)
+    with torch.no_grad():
+        logits = model(prompts).logits
+        accuracy = copy_accuracy(logits, prompts, LENGTH).mean()
+        losses = token_losses(logits, prompts)
+        text = _text_losses(model, Random(0), "heldout")  # noqa: S311  a test sample, not a secret
+    return {
+        "copy_accuracy": rounded(float(accuracy)),
+        "copy_loss": rounded(float(losses[:, 1 - LENGTH :].mean())),
+        "in_context_score": rounded(float(in_context_score(losses, slice(0, 10), slice(-10, None)).mean())),
+        "previous_token": rounded(float(scores["previous_token"][0].max())),
+        "prefix_matching": rounded(float(scores["prefix_matching"][1].max())),
+        "text_loss": rounded(float(text.mean())),
+    }
+
+
+def card_text(card: dict[str, Any]) -> str:
+    """Write the card in Markdown."""
+    measured, recipe = card["measured"], card["recipe"]
+    value = {name: f"{entry['value']:.2f}" for name, entry in measured.items()}
+    shipped = card["heads"][str(recipe["seed"])]["roles"]
+    previous, current = ([f"{layer}.{head}" for layer, head in shipped[role]] for role in ("previous", "current"))
+    numbers = " or ".join(sorted({str(len(each["roles"]["previous"])) for each in card["heads"].values()}))
+    low, high = min(card["cpu_seconds"].values()), max(card["cpu_seconds"].values())
+
+    def table(*starts: str) -> str:
+        return measured_table(measured, *starts)
+
+    return (
+        (Path(__file__).parent / f"{NAME}.md")
+        .read_text("utf-8")
+        .format(
+            **{
+                name: recipe[name]
+                for name in ("width", "heads", "context", "seed", "steps", "matrix_rate", "other_rate")
+            },
+            previous=f"Heads {' and '.join(previous)}" if len(previous) > 1 else f"Head {previous[0]}",
+            current=" and ".join(current),
+            strongest_current=current[0],
+            numbers=numbers,
+            **value,
+            first=card["checkpoints"][1]["step"],
+            vocabulary=card["vocabulary"],
+            trained=card["trained_parameters"],
+            parameters=card["parameters"],
+            tokens=card["tokens"],
+            cpu=f"{low:.0f}–{high:.0f}",
+            text=100 - 100 * recipe["repeats"],
+            repeats=100 * recipe["repeats"],
+            run=card["run"],
+            rows=ROWS,
+            samples=card["samples"],
+            number=len(card["cpu_seconds"]),
+            seeds=", ".join(card["cpu_seconds"]),
+            does=table("copy_", "first_", "second_", "text_", "in_context"),
+            attend=table("previous_token", "current_token", "prefix_"),
+            ablated=table("without_", "zeroed_"),
+            paths=table("previous_unread", "current_unread"),
+            head_table="\n\n".join(
+                f"Seed {seed}:\n\n{_head_table(each['scores'])}"
+                for seed, each in sorted(card["heads"].items(), key=lambda item: item[0] != str(recipe["seed"]))
+            ),
+            bump=_bump_width(card["curves"]),
+            bump_table=_bump_table(card["checkpoints"]),
+        )
+    )
+
+
+def _head_table(scores: dict[str, list[list[float]]]) -> str:
+    names = list(scores)
+    lines = ["| head | " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * (len(names) + 1) + "|"]
+    for layer, row in enumerate(scores[names[0]]):
+        for head in range(len(row)):
+            cells = " | ".join(f"{scores[name][layer][head]:.2f}" for name in names)
+            lines.append(f"| {layer}.{head} | {cells} |")
+    return "\n".join(lines)
+
+
+def _bump_table(checkpoints: list[dict[str, Any]]) -> str:
+    names = [name for name in checkpoints[0] if name != "step"]
+    lines = ["| step | " + " | ".join(name.replace("_", " ") for name in names) + " |", "|---" * (len(names) + 1) + "|"]
+    lines += [f"| {each['step']} | " + " | ".join(f"{each[name]:.2f}" for name in names) + " |" for each in checkpoints]
+    lines[-1] += (
+        "\n\nThe last row is the model itself. Scores are those of the strongest head of layer 0, and of layer 1."
+    )
+    return "\n".join(lines)
+
+
+def _bump_width(curves: dict[str, list[list[float]]]) -> str:
+    """Count the steps from a tenth to three quarters, in every seed."""
+    widths = []
+    for curve in curves.values():
+        start = next(step for step, accuracy in curve if accuracy >= 0.1)
+        end = next(step for step, accuracy in curve if accuracy >= 0.75)
+        widths.append(int(end - start))
+    return f"{min(widths)} to {max(widths)}" if min(widths) < max(widths) else str(widths[0])
+
+
+SYSTEM = System(
+    name=NAME,
+    recipe=Recipe,
+    task=Induction,
+    measures=MEASURES,
+    measure=measure,
+    text=card_text,
+    more=_more,
+    checkpoints=chosen_steps,
+)
