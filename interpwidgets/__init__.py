@@ -166,7 +166,12 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
 ]
 
 
+_PARTS = ("intervene", "models", "views")  # `iw.models.scorecard`, with nothing else imported
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PARTS:
+        return import_module(f"{__name__}.{name}")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

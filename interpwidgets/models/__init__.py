@@ -11,11 +11,12 @@ except ImportError as error:
         "Views of NumPy arrays work without."
     ) from error
 
-from interpwidgets.models.load import load
+from interpwidgets.models.load import load, shipped
 from interpwidgets.models.model import Model
 from interpwidgets.models.record import record
 from interpwidgets.models.recording import Recording
+from interpwidgets.models.scorecard import Scorecard, scorecard
 
 del _torch, _transformers
 
-__all__ = ["Model", "Recording", "load", "record"]
+__all__ = ["Model", "Recording", "Scorecard", "load", "record", "scorecard", "shipped"]
