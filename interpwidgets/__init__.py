@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         run,
         steer,
     )
-    from interpwidgets.models import Model, Recording, load, record
+    from interpwidgets.models import Dictionary, Model, Recording, load, load_dictionary, record
     from interpwidgets.tokens import Tokens
     from interpwidgets.views import AttentionView, View, save_page
 
@@ -61,6 +61,7 @@ _HOME = {
     "AttentionView": "views",
     "Axis": "intervene",
     "CausalTrace": "intervene",
+    "Dictionary": "models",
     "Effect": "intervene",
     "Effects": "intervene",
     "Freeze": "intervene",
@@ -94,6 +95,7 @@ _HOME = {
     "integrated_attribution_patch": "intervene",
     "kl": "intervene",
     "load": "models",
+    "load_dictionary": "models",
     "log_prob": "intervene",
     "logit": "intervene",
     "logit_diff": "intervene",
@@ -116,6 +118,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "AttentionView",
     "Axis",
     "CausalTrace",
+    "Dictionary",
     "Effect",
     "Effects",
     "Freeze",
@@ -149,6 +152,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "integrated_attribution_patch",
     "kl",
     "load",
+    "load_dictionary",
     "log_prob",
     "logit",
     "logit_diff",

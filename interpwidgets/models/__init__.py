@@ -11,6 +11,7 @@ except ImportError as error:
         "Views of NumPy arrays work without."
     ) from error
 
+from interpwidgets.models.dictionary import Dictionary, load_dictionary
 from interpwidgets.models.load import load, shipped
 from interpwidgets.models.model import Model
 from interpwidgets.models.record import record
@@ -19,4 +20,14 @@ from interpwidgets.models.scorecard import Scorecard, scorecard
 
 del _torch, _transformers
 
-__all__ = ["Model", "Recording", "Scorecard", "load", "record", "scorecard", "shipped"]
+__all__ = [
+    "Dictionary",
+    "Model",
+    "Recording",
+    "Scorecard",
+    "load",
+    "load_dictionary",
+    "record",
+    "scorecard",
+    "shipped",
+]
