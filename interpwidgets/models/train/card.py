@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interpwidgets.errors import InputError
-from interpwidgets.models.load import load
 from interpwidgets.models.train.runs import Run
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def write_card(system: System, out: Path, ship: int, into: Path) -> None:
             _assemble(system, runs.get(seed), folder)
         samples = {}
         for seed, folder in folders.items():
-            model = load(folder)
+            model = system.load(folder)
             numbers = tqdm(range(system.samples), desc=f"{system.name}, seed {seed}")
             samples[seed] = [system.measure(model, number) for number in numbers]
         shipped = str(ship) if runs else "built"
@@ -101,7 +100,7 @@ def check(system: System, seed: int) -> Iterator[Checked]:
     The middle one of three draws counts: among many measures, a single draw leaves some interval now and then.
     """
     card = json.loads((system.folder / "card.json").read_text("utf-8"))
-    model = load(system.folder)
+    model = system.load(system.folder)
     draws = [system.measure(model, seed + number) for number in range(3)]
     for name, entry in card["measured"].items():
         value = statistics.median(draw[name] for draw in draws)
@@ -153,8 +152,11 @@ def _about(run: Run | None) -> dict[str, Any]:
 def _parameters(folder: Path) -> int:
     from safetensors import safe_open
 
-    with safe_open(folder / "model.safetensors", "pt") as file:
-        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  not a dict
+    total = 0
+    for path in sorted(folder.glob("model.safetensors")) or sorted(folder.glob("*/*.safetensors")):
+        with safe_open(path, "pt") as file:
+            total += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118  no dict
+    return total
 
 
 def _assemble(system: System, run: Run | None, folder: Path) -> None:
@@ -163,6 +165,9 @@ def _assemble(system: System, run: Run | None, folder: Path) -> None:
     if run is None:
         assert system.build is not None
         system.build(folder)
+        return
+    if system.assemble is not None:
+        system.assemble(run, folder)
         return
     assert system.task is not None
     assert system.recipe is not None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from interpwidgets.errors import InputError
 from interpwidgets.models.load import SYSTEMS as SHIPPED
+from interpwidgets.models.load import load
 
 if TYPE_CHECKING:
     from interpwidgets.models.train.loop import Task
@@ -35,6 +36,10 @@ class System:
     """A recipe at work."""
     build: Callable[[Path], None] | None = None
     """Writes the weights, config and tokenizer of a system that is not trained."""
+    assemble: Callable[[Run, Path], None] | None = None
+    """Writes the folder of a finished run as it is shipped, where that is more than its last checkpoint."""
+    load: Callable[[Path], Any] = field(default=load)
+    """Reads from a folder what `measure` measures."""
     more: Callable[[dict[str, Path], dict[str, Run], str], dict[str, Any]] = field(default=lambda *_: {})
     """More of `card.json`, from each seed's folder (as it would be shipped), each seed's run, and the seed shipped."""
     checkpoints: Callable[[list[dict[str, Any]]], list[int]] = field(default=lambda _: [])
