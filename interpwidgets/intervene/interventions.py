@@ -176,12 +176,16 @@ class Ablate(Intervention):
             return 0.0, None
         reference = here.base if self.reference is None else self.reference
         assert reference is not None
+        last = int(here.positions.max()) if here.positions.numel() else 0
+        if self.kind == "mean" and self.site not in BY_KEY:
+            mean = reference.mean(self.site, self.layer, per_pos=self.per_pos)
+            if self.per_pos:
+                return 0.0, here.pick(_long_enough(mean, here, f"The mean over {reference!r}"))
+            return 0.0, here.pick(mean.expand(last + 1, *mean.shape))
         values = _emitted(self, reference, here)  # [batch, pos, …]
         if self.kind == "mean":
-            over = (0,) if self.per_pos else (0, 1)
-            mean = torch.nanmean(values, dim=over)
+            mean = torch.nanmean(values, dim=(0,) if self.per_pos else (0, 1))
             return 0.0, here.pick(mean if self.per_pos else mean.expand(values.shape[1], *mean.shape))
-        last = int(here.positions.max()) if here.positions.numel() else 0
         own = here.prompt if reference is here.base else -1
         fit = [i for i, tokens in enumerate(reference.tokens) if len(tokens) > last and i != own]
         if not fit:

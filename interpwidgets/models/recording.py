@@ -65,6 +65,7 @@ class Recording:
         self.kept: Mapping[int, LayerAttention] = (
             dict(sorted(attention.items())) if isinstance(attention, dict) else attention
         )
+        self._means: dict[tuple[str, int | None, bool], Tensor] = {}
 
     @classmethod
     def from_qk(
@@ -197,6 +198,16 @@ class Recording:
             of = "" if layer is None else f" of layer {layer}"
             raise NotRecordedError(f"There is no {site!r}{of}. {self._contents()}")
         return self._without_padding(found)
+
+    def mean(self, site: str, layer: int | None, *, per_pos: bool = False) -> Tensor:
+        """The mean of a value over prompts and positions, `[…]`, or with `per_pos` over prompts, `[pos, …]`.
+
+        Kept, for a sweep asks for it once a run. NaN where no prompt reaches a position.
+        """
+        key = (site, layer, per_pos)
+        if key not in self._means:
+            self._means[key] = torch.nanmean(self.emitted(site, layer), dim=(0,) if per_pos else (0, 1))
+        return self._means[key]
 
     def pattern(
         self,

@@ -27,3 +27,14 @@ def test_values_of_a_whole_site_serve_some_of_its_heads(head: Any, pos: Any) -> 
     for value in (whole, whole[there], whole[None]):
         found = iw.run(model, CORRUPTED, Patch("z", 1, head=head, pos=pos, value=value), metric=iw.logit(3)).values
         np.testing.assert_allclose(found, wanted, atol=1e-12)
+
+
+def test_a_mean_over_shorter_prompts_serves_longer_ones() -> None:
+    model = iw.Model(build("gpt2"))
+    rec = iw.record(model, [[7, 8], [3, 1]], sites=["z"])
+    by_hand = rec["z", 1].mean((0, 1))  # [head, d_head]
+    found = iw.run(model, CORRUPTED, iw.Ablate("z", 1, kind="mean", reference=rec), metric=iw.logit(3)).values
+    wanted = iw.run(model, CORRUPTED, Patch("z", 1, value=by_hand.expand(4, -1, -1)), metric=iw.logit(3)).values
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    with pytest.raises(iw.InputError, match=r"The mean over .* has 2 positions"):
+        iw.run(model, CORRUPTED, iw.Ablate("z", 1, kind="mean", reference=rec, per_pos=True), metric=iw.logit(3))

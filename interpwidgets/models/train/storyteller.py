@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from interpwidgets.models.train.corpus import Side
     from interpwidgets.models.train.tasks import Instance
 
-__all__ = ["NAME", "Recipe", "Storyteller", "batch", "new_model", "questions", "task_accuracy"]
+__all__ = ["NAME", "Recipe", "Storyteller", "batch", "new_model", "questions", "task_accuracy", "task_mass"]
 
 NAME = "storyteller-4l"
 
@@ -163,3 +163,12 @@ def task_accuracy(model: Any, instances: list[Instance]) -> Tensor:
     best = model(tokens, use_cache=False).logits[torch.arange(len(end)), end].argmax(-1)  # causal: padding is not seen
     right = [{TOKEN_ID[word] for word in instance.right} for instance in instances]
     return torch.tensor([int(token) in answers for token, answers in zip(best, right, strict=True)]).float()
+
+
+@torch.no_grad()
+def task_mass(model: Any, instances: list[Instance]) -> Tensor:
+    """Give [row] the probability of all right answers together."""
+    tokens, end = questions(instances)
+    likely = model(tokens, use_cache=False).logits[torch.arange(len(end)), end].softmax(-1)
+    rows = zip(likely, instances, strict=True)
+    return torch.stack([row[[TOKEN_ID[word] for word in instance.right]].sum() for row, instance in rows])
