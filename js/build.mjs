@@ -30,8 +30,8 @@ function pack(path) {
   const packed = deflateSync(readFileSync(path), { level: 9 }).toString("base64");
   const unpack = [
     `const d=Uint8Array.from(atob("${packed}"),c=>c.charCodeAt(0));`,
-    `const s=new Blob([d]).stream().pipeThrough(new DecompressionStream("deflate"));`,
-    `const u=URL.createObjectURL(new Blob([await new Response(s).text()],{type:"text/javascript"}));`,
+    `const s=new DecompressionStream("deflate"),w=s.writable.getWriter();w.write(d);w.close();`,
+    `const u=URL.createObjectURL(new Blob([await new Response(s.readable).text()],{type:"text/javascript"}));`,
     `const m=await import(u);URL.revokeObjectURL(u);export default m.default;`,
   ];
   writeFileSync(path, unpack.join("\n"));

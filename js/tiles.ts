@@ -167,14 +167,20 @@ export class Tiles {
 }
 
 async function unpack(meta: Meta, view: DataView): Promise<Tile> {
-  // A copy: hosts hand us views at any offset, and Float32Array wants a multiple of four.
-  let bytes = new Uint8Array(view.buffer, view.byteOffset, view.byteLength).slice();
-  if (meta.zip) {
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-    bytes = new Uint8Array(await new Response(stream).arrayBuffer());
-  }
+  const sent = new Uint8Array(view.buffer as ArrayBuffer, view.byteOffset, view.byteLength);
+  // Else a copy: hosts hand us views at any offset, and Float32Array wants a multiple of four.
+  const bytes = meta.zip ? await inflate(sent) : sent.slice();
   const data =
     meta.kind === "f4" ? new Float32Array(bytes.buffer) : meta.kind === "i1" ? new Int8Array(bytes.buffer) : bytes;
   const json = meta.json ? (JSON.parse(new TextDecoder().decode(bytes)) as unknown) : undefined;
   return { high: 1, octaves: 8, step: [1, 1], ...meta, data, json };
+}
+
+/** The bytes that were deflated. (Written to the stream by hand: a Blob's bytes would go by way of another process.) */
+async function inflate(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
+  const { readable, writable } = new DecompressionStream("deflate");
+  const writer = writable.getWriter();
+  const written = writer.write(bytes).then(() => writer.close());
+  const [inflated] = await Promise.all([new Response(readable).arrayBuffer(), written]);
+  return new Uint8Array(inflated);
 }

@@ -144,7 +144,7 @@ class AttentionView(View, view="attention"):
 
     def atlas_tile(self) -> Tile:
         """All heads of what is shown, pooled."""
-        return self._tiles.atlas(self.prompt, self.minus)
+        return self._tiles.atlas(self.prompt, self.minus, self.pooling)
 
     def _on_screen(self) -> Shown:
         head = self.head if self.aggregate == "none" else self.aggregate

@@ -51,7 +51,7 @@ class AttentionTiles:
     def __init__(self, sources: Sequence[AttentionSource], names: Sequence[str], scores: Mapping[str, Floats]) -> None:
         self.sources, self.names, self.scores = sources, names, scores
         self._templates: dict[tuple[int, int], dict[str, Floats]] = {}
-        self._atlases: dict[tuple[int, int], Tile] = {}
+        self._atlases: dict[tuple[int, int], tuple[Tile, Tile]] = {}
         self._derived: dict[tuple[int, int, str], AttentionSource] = {}
 
     @property
@@ -90,7 +90,7 @@ class AttentionTiles:
         if what == "tokens":
             return self._tokens(prompt, **key)
         if what == "atlas":
-            return self.atlas(prompt, minus)
+            return self.atlas(prompt, minus, **key)
         if what == "scores":
             return Tile(self._scores(prompt, minus, **key))
         if what in ("image", "rows", "columns"):
@@ -108,11 +108,11 @@ class AttentionTiles:
             return _rows(*where, rows, **key) if what == "rows" else _columns(*where, columns, **key)
         raise KeyError(f"no tile is called {what!r}")
 
-    def atlas(self, prompt: int, minus: int) -> Tile:
+    def atlas(self, prompt: int, minus: int, pooling: str) -> Tile:
         """All heads of a prompt, or of a difference, pooled to thumbnails."""
         if (prompt, minus) not in self._atlases:
             self._atlases[prompt, minus] = pyramid.atlas(self.source(prompt, minus), signed=minus >= 0)
-        return self._atlases[prompt, minus]
+        return self._atlases[prompt, minus][1 if pooling == "mean" else 0]
 
     def _tokens(self, prompt: int, axis: str, chunk: int) -> Tile:
         source = self.sources[prompt]
@@ -150,7 +150,7 @@ class AttentionTiles:
         prompts = [shown.prompt] if shown.beside is None else [shown.prompt, shown.beside]
         for prompt in prompts:
             yield from self._token_keys(prompt, OPENING_TOKENS)
-            yield key_of(what="atlas", prompt=prompt, minus=shown.minus)
+            yield from self._atlas_keys(prompt, shown.minus, shown.pooling)
             view = shown.viewport
             yield from self._head_keys(prompt, shown.minus, shown.layer, shown.head, shown.pooling, viewport=view)
         painted = {"region": list(shown.region)} if shown.sort_by == "region" else {}
@@ -164,10 +164,11 @@ class AttentionTiles:
     def stored(self, shown: Shown) -> Iterator[str]:
         """What a page without a kernel holds: the first screen, scores, every head, then all of the head shown."""
         yield from self.first_screen(shown)
+        yield from self._atlas_keys(shown.prompt, shown.minus, "mean")
         prompts = range(len(self.sources))
         for prompt in prompts:
             yield from self._token_keys(prompt, 1 << 30)
-            yield key_of(what="atlas", prompt=prompt, minus=-1)
+            yield from self._atlas_keys(prompt, -1, "mean")
             for name in self.score_names:
                 yield key_of(what="scores", prompt=prompt, minus=-1, name=name)
         now = (shown.prompt, shown.minus)
@@ -180,6 +181,12 @@ class AttentionTiles:
         rows, _ = self._bands(shown.prompt)
         for band in range(-(-self.sources[shown.prompt].shape[2] // rows)):
             yield key_of(what="rows", **where, band=band)
+
+    @staticmethod
+    def _atlas_keys(prompt: int, minus: int, pooling: str) -> Iterator[str]:
+        """The thumbnails as pooled; their maxima always, since colours are up to the largest weight."""
+        for each in ("max", "mean") if pooling == "mean" else ("max",):
+            yield key_of(what="atlas", prompt=prompt, minus=minus, pooling=each)
 
     def _token_keys(self, prompt: int, at_most: int) -> Iterator[str]:
         source = self.sources[prompt]

@@ -39,7 +39,7 @@ def attention_picture(view: AttentionView) -> Image.Image:
     planes = pyramid.pool(source, view.layer, view.head, *whole, step, step, budget, signed)
     plane = int(view.pooling == "mean")
     large = planes[plane]
-    atlas = pyramid.decode(view.atlas_tile())[plane]  # [layer, head, row, column]
+    atlas = pyramid.decode(view.atlas_tile())  # [layer, head, row, column]
     low, high = view.colour_range or (0.0, float(np.nanmax(np.abs(large), initial=0)) or 1.0)
 
     def colours(values: Floats, top: float) -> Image.Image:

@@ -31,8 +31,8 @@ _POOLED = 1 << 20  # … or, of a source that pools by itself, as many weights
 Planes = tuple[Floats, Floats]  # maximum (of largest magnitude, if signed) and mean, [row, column]
 
 
-def atlas(source: AttentionSource, signed: bool = False) -> Tile:
-    """All heads as thumbnails: `[plane, layer, head, row, column]`, plane 0 the maximum, plane 1 the mean."""
+def atlas(source: AttentionSource, signed: bool = False) -> tuple[Tile, Tile]:
+    """All heads as thumbnails, `[layer, head, row, column]`: one tile of maxima, one of means."""
     layers, heads, queries, keys = source.shape
     side = int(min(64, (ATLAS_PIXELS / (layers * heads)) ** 0.5))
     steps = _step(queries, side), _step(keys, side)
@@ -43,9 +43,10 @@ def atlas(source: AttentionSource, signed: bool = False) -> Tile:
         for head in range(heads):
             region = (slice(0, queries), slice(0, keys))
             planes[:, layer, head] = pool(source, layer, head, *region, *steps, max(1, budget), signed)
-    tile = encode(planes, keys, signed)
-    tile.meta |= {"step": list(steps), **_sampled(budget, steps[0])}
-    return tile
+    tiles = encode(planes[0], keys, signed), encode(planes[1], keys, signed)
+    for tile in tiles:
+        tile.meta |= {"step": list(steps), **_sampled(budget, steps[0])}
+    return tiles
 
 
 def image(

@@ -63,7 +63,7 @@ const name = (key: object) => JSON.stringify(key);
 
 export const keys = {
   tokens: (prompt: number, axis: "query" | "key", chunk: number) => name({ what: "tokens", prompt, axis, chunk }),
-  atlas: (prompt: number, minus: number) => name({ what: "atlas", prompt, minus }),
+  atlas: (prompt: number, minus: number, pooling: string) => name({ what: "atlas", prompt, minus, pooling }),
   rows: ({ prompt, minus, layer, head }: Panel, band: number) =>
     name({ what: "rows", prompt, minus, layer, head, band }),
   columns: ({ prompt, minus, layer, head }: Panel, band: number) =>

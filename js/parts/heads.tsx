@@ -30,8 +30,9 @@ export function Heads(props: Props) {
   const { prompt, at, minus, width, scale, pooling, layer, labels, sortBy, region, scoreNames } = props;
   const [layers, heads] = prompt.shape;
   const scoresKey = sortBy ? keys.scores(at, minus, sortBy, region) : "";
-  const { get, errors } = useTiles([keys.atlas(at, minus), ...(sortBy ? [scoresKey] : [])]);
-  const atlas = get(keys.atlas(at, minus));
+  const atlasKey = keys.atlas(at, minus, pooling);
+  const { get, errors } = useTiles([atlasKey, ...(sortBy ? [scoresKey] : [])]);
+  const atlas = get(atlasKey);
   const scores = sortBy ? (get(scoresKey)?.data as Float32Array | undefined) : undefined;
 
   const order = Array.from({ length: layers * heads }, (_, i) => i);
@@ -56,13 +57,13 @@ export function Heads(props: Props) {
     for (let first = 0; first < order.length; first += across) {
       const image = new ImageData(canvas.current!.width, side);
       for (const [i, of] of order.slice(first, first + across).entries()) {
-        const tile = head(atlas, Math.floor(of / heads), of % heads, pooling);
+        const tile = head(atlas, Math.floor(of / heads), of % heads);
         const small = folded(tile, Math.max(1, Math.ceil(Math.max(...tile.shape) / side)), ink, prompt.causal);
         stretch(small, image, { left: Math.round(where(i).x * ratio), top: 0, width: side, height: side });
       }
       context.putImageData(image, 0, Math.round(where(first).y * ratio));
     }
-  }, [atlas, scale, pooling, size, across, ranked && scores, ratio]);
+  }, [atlas, scale, size, across, ranked && scores, ratio]);
 
   const named = new Map(labels.map(([layer, head, label]) => [layer * heads + head, label]));
   const box = useRef<HTMLDivElement>(null);

@@ -66,9 +66,10 @@ export function Matrix(props: Props) {
 
   const { error } = useTiles([]);
   const squares = visible(prompt, panel, pooling, viewport, size * (devicePixelRatio || 1), error);
+  const atlasKey = keys.atlas(panel.prompt, panel.minus, pooling);
   const wanted = squares.map(({ key }) => key);
-  const { get, errors, missing } = useTiles([keys.atlas(panel.prompt, panel.minus), ...wanted]);
-  const atlas = typeof panel.head === "number" ? get(keys.atlas(panel.prompt, panel.minus)) : undefined;
+  const { get, errors, missing } = useTiles([atlasKey, ...wanted]);
+  const atlas = typeof panel.head === "number" ? get(atlasKey) : undefined;
   const here = squares.flatMap((square) => get(square.key) ?? []);
   const sampled = here.find((tile) => tile.sampled)?.sampled;
 
@@ -88,14 +89,14 @@ export function Matrix(props: Props) {
         height: ((tile.shape[0]! * down) / (bottom - top)) * side,
       });
     if (atlas && here.length < squares.length)
-      draw(head(atlas, panel.layer, panel.head as number, pooling), 0, 0, ...atlas.step);
+      draw(head(atlas, panel.layer, panel.head as number), 0, 0, ...atlas.step);
     for (const { key, row, column, step } of squares) {
       const tile = get(key);
       if (tile) draw(tile, row, column, step, step);
     }
     Object.assign(canvas.current!, { width: side, height: side });
     canvas.current!.getContext("2d")!.putImageData(image, 0, 0);
-  }, [wanted.join("\n"), here.length, atlas, scale, pooling, size, viewport.join(), panel.layer, panel.head]);
+  }, [wanted.join("\n"), here.length, atlas, scale, size, viewport.join(), panel.layer, panel.head]);
 
   const at = (event: MouseEvent): Cell => {
     const box = canvas.current!.getBoundingClientRect();

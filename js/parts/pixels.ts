@@ -10,10 +10,10 @@ export interface Picture {
 
 const MISSING = -128; // the code of a weight without a counterpart; no unsigned code is negative
 
-/** One head's thumbnail out of the atlas `[plane, layer, head, row, column]`. */
-export function head(atlas: Tile, layer: number, of: number, pooling: string): Tile {
-  const [, layers, heads, rows, columns] = atlas.shape as [number, number, number, number, number];
-  const start = (((pooling === "mean" ? 1 : 0) * layers + layer) * heads + of) * rows * columns;
+/** One head's thumbnail out of the atlas `[layer, head, row, column]`. */
+export function head(atlas: Tile, layer: number, of: number): Tile {
+  const [, heads, rows, columns] = atlas.shape as [number, number, number, number];
+  const start = (layer * heads + of) * rows * columns;
   return { ...atlas, shape: [rows, columns], data: atlas.data.subarray(start, start + rows * columns) };
 }
 

@@ -5,7 +5,7 @@ import type { Panel } from "./attention.ts";
 import { head } from "./pixels.ts";
 
 const thumbnail = (atlas: Tile | undefined, { layer, head: of }: Panel) =>
-  atlas && typeof of === "number" ? head(atlas, layer, of, "max") : undefined;
+  atlas && typeof of === "number" ? head(atlas, layer, of) : undefined;
 
 /** The largest weight of the panel's head; of all heads together where heads are taken together. */
 export function largest(atlas: Tile | undefined, panel: Panel, ignoreFirst: boolean): number {

@@ -30,7 +30,7 @@ function long(traits: object = {}): Fake {
       const [side, step] = [64, T / 64];
       const one = Array.from({ length: side * side }, (_, i) => weight(Math.floor(i / side) * step, (i % side) * step));
       const plane = Array.from({ length: LAYERS * HEADS }, () => one).flat();
-      return coded([...plane, ...plane], [2, LAYERS, HEADS, side, side], false, { step: [step, step] });
+      return coded(plane, [LAYERS, HEADS, side, side], false, { step: [step, step] });
     }
     if (what === "image") {
       const [level, row, column] = [key.level, key.row, key.column] as [number, number, number];

@@ -58,7 +58,7 @@ export function model(sources: Source[], traits: object = {}, opened = true): Fa
       const plane = Array.from({ length: LAYERS }, (_, l) =>
         heads.flatMap((h) => tokens.flatMap((_, q) => keys.map((_, k) => of(l, h, q, k)))),
       ).flat();
-      return coded([...plane, ...plane], [2, LAYERS, HEADS, tokens.length, keys.length], minus >= 0);
+      return coded(plane, [LAYERS, HEADS, tokens.length, keys.length], minus >= 0);
     }
     if (what === "rows" && key.layer < LAYERS) {
       const values = tokens.flatMap((_, q) => keys.map((_, k) => together(key.layer, key.head, q, k)));
@@ -89,7 +89,7 @@ export function model(sources: Source[], traits: object = {}, opened = true): Fa
   return fake.open([
     ...(full[0]!.keyTokens ? [{ what: "tokens", prompt: 0, axis: "query", chunk: 0 }] : []),
     { what: "tokens", prompt: 0, axis: "key", chunk: 0 },
-    { what: "atlas", prompt: 0, minus },
+    { what: "atlas", prompt: 0, minus, pooling: "max" },
     { what: "rows", prompt: 0, minus, layer: state.layer, head: state.head, band: 0 },
   ]);
 }

@@ -45,7 +45,8 @@ function Attention() {
       : null;
 
   // Colours: heads share one scale, so that thumbnails compare; the large head uses the colours up to its own maximum.
-  const atlas = useTiles([keys.atlas(panel.prompt, minus)]).get(keys.atlas(panel.prompt, minus));
+  const atlasKey = keys.atlas(panel.prompt, minus, "max"); // up to the largest weight, whatever a pixel shows
+  const atlas = useTiles([atlasKey]).get(atlasKey);
   const signed = minus >= 0;
   const [low, chosen] = traits.colour_range as [number?, number?];
   const scaleUpTo = (high: number): Scale => ({

@@ -89,4 +89,8 @@ def test_the_first_screen_came_with_the_view(browser, case):
     if case.startswith("long"):  # the strip's exact weights are a quarter of a megabyte: they may come later
         asked = [key for key in asked if key["what"] != "rows"]
     assert asked == []
+    came = [
+        key["pooling"] for key in map(json.loads, (entry["key"] for entry in view._opening)) if key["what"] == "atlas"
+    ]
+    assert set(came) == {"max", view.pooling}  # colours are up to the largest weight, whatever a pixel shows
     assert sum(len(entry["data"]) for entry in view._opening) < 2e6

@@ -121,20 +121,19 @@ def test_the_atlas_is_every_head_pooled(seed, causal, signed, side):
     n_queries, n_keys = (side, side) if causal else (side, int(rng.integers(1, 150)))
     weights = oracles.pattern(rng, 2, 3, n_queries, n_keys, causal)
     weights = weights - weights[::-1] if signed else weights
-    tile = pyramid.atlas(oracles.Given(weights, causal=causal), signed)
-    down, across = tile.meta["step"]
-    assert "sampled" not in tile.meta
-    values = pyramid.decode(tile)
+    tiles = pyramid.atlas(oracles.Given(weights, causal=causal), signed)
+    down, across = tiles[0].meta["step"]
+    assert all(tile.meta["step"] == [down, across] and "sampled" not in tile.meta for tile in tiles)
+    values = [pyramid.decode(tile) for tile in tiles]
     promised = 0.046 if signed else 0.034
-    floor = tile.meta["high"] * 2.0 ** -tile.meta["octaves"]
+    floors = [tile.meta["high"] * 2.0 ** -tile.meta["octaves"] for tile in tiles]
     for layer in range(2):
         for head in range(3):
             expected = oracles.pool(weights[layer, head].astype(float), down, across, signed)
             for plane in (0, 1):
-                assert values[plane, layer, head].shape == expected[plane].shape
-                np.testing.assert_allclose(
-                    np.abs(values[plane, layer, head]), np.abs(expected[plane]), rtol=promised, atol=1.01 * floor
-                )
+                shown, atol = values[plane][layer, head], 1.01 * floors[plane]
+                assert shown.shape == expected[plane].shape
+                np.testing.assert_allclose(np.abs(shown), np.abs(expected[plane]), rtol=promised, atol=atol)
 
 
 def test_an_atlas_stays_small_at_any_length_and_number_of_heads():
@@ -152,9 +151,9 @@ def test_an_atlas_stays_small_at_any_length_and_number_of_heads():
             return (past / (queries[:, None] + 1)).astype(np.float32)
 
     for source in (Endless(12, 12, 300), Endless(2, 3, 16_384), Endless(40, 40, 65)):
-        tile = pyramid.atlas(source)
-        assert tile.array.size <= 2 * pyramid.ATLAS_PIXELS
-        assert max(tile.array.shape[3:]) <= 64
+        for tile in pyramid.atlas(source):
+            assert tile.array.size <= pyramid.ATLAS_PIXELS
+            assert max(tile.array.shape[2:]) <= 64
         assert source.asked <= pyramid._STRIP * source.shape[3]  # never a whole [query, key] of a long prompt
 
 
@@ -217,9 +216,9 @@ def test_sampled_pictures_say_so(monkeypatch):
     weights = oracles.pattern(rng, 2, 2, 520, 520, causal=True)
     source = oracles.Given(weights, causal=True)
     assert "sampled" not in pyramid.image(source, 0, 0, 1, 0, 0).meta
-    assert "sampled" not in pyramid.atlas(source).meta
+    assert all("sampled" not in tile.meta for tile in pyramid.atlas(source))
     monkeypatch.setattr(pyramid, "IMAGE_WEIGHTS", 256 * 520)
     monkeypatch.setattr(pyramid, "ATLAS_WEIGHTS", 3 * 4 * 58 * 520)
     assert pyramid.image(source, 0, 0, 1, 0, 0).meta["sampled"] == [1, 2]
     assert "sampled" not in pyramid.image(source, 0, 0, 0, 0, 0).meta  # one query a row is all of them
-    assert pyramid.atlas(source).meta["sampled"] == [3, 9]
+    assert [tile.meta["sampled"] for tile in pyramid.atlas(source)] == [[3, 9], [3, 9]]

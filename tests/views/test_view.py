@@ -135,7 +135,7 @@ def test_eight_threads_get_the_answers_of_one():
         for what in ("mean", "max", "rollout", 0, 3):
             for minus in (-1, 1):
                 yield key_of(what="rows", prompt=0, minus=minus, layer=2, head=what, band=0)
-                yield key_of(what="atlas", prompt=0, minus=minus)
+                yield key_of(what="atlas", prompt=0, minus=minus, pooling="max")
                 yield key_of(what="scores", prompt=0, minus=minus, name="induction")
 
     expected = [view.packed(key) for key in keys(view)]
