@@ -12,11 +12,11 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts architectures screenshots bench dist constraints browser js clean distclean
+.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts architectures systems-check screenshots bench dist constraints browser js clean distclean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(VENV)/.demo js ## record the shipped model, write an interactive page and a picture
 	@$(PY) -m interpwidgets demo --out build/demo
@@ -59,6 +59,9 @@ hosts: $(VENV)/.dev browser js ## write docs/hosts.md from the tests that drive 
 
 architectures: $(VENV)/.dev ## write docs/architectures.md from a tiny model of every architecture
 	@PYTHONPATH=tests HF_HUB_OFFLINE=1 $(PY) -m models.architectures
+
+systems-check: $(VENV)/.dev ## hold every number on the cards of the model systems to the weights
+	@HF_HUB_OFFLINE=1 $(PY) -m interpwidgets.models.train check
 
 screenshots: $(VENV)/.dev browser js ## build/screenshots: light and dark, narrow and wide
 	@IW_CHROMIUM="$$(scripts/browser)" PYTHONPATH=tests $(PY) -m lab.screenshots build/screenshots

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 import transformers
@@ -16,7 +17,9 @@ from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
 from interpwidgets.errors import InputError, UnknownModelError
+from interpwidgets.models.dictionary import Dictionary, dictionary_names, load_dictionary
 from interpwidgets.models.model import Model, as_model
+from interpwidgets.models.toys import ToySuperposition
 
 __all__ = ["load"]
 
@@ -26,15 +29,26 @@ _STATES = "checkpoints/step-[0-9]*/model.safetensors"
 _PATIENCE = 5.0  # seconds for the hub to say whether it has a model of that name
 
 
-def load(name: str | Path | Model | nn.Module | tuple[nn.Module, Any], *, checkpoint: int | str | None = None) -> Model:
+@overload
+def load(name: Literal["toy-superposition"]) -> ToySuperposition: ...  # type: ignore[overload-overlap]
+@overload
+def load(name: Literal["storyteller-4l-sae"]) -> Dictionary: ...  # type: ignore[overload-overlap]
+@overload
+def load(
+    name: str | Path | Model | nn.Module | tuple[nn.Module, Any], *, checkpoint: int | str | None = None
+) -> Model: ...
+def load(name: Any, *, checkpoint: int | str | None = None) -> Any:
     """Get a model by name: a shipped one, a folder, or a Hugging Face id; or wrap one that you have.
 
+    >>> shipped()                                     # the names of the model systems that come with the package
     >>> load("induction-2l")
     >>> load("induction-2l", checkpoint=1000)         # an earlier moment of its training
     >>> load("./my-model"), load("openai-community/gpt2")
     >>> load((module, tokenizer))
 
-    Weights are read from safetensors only, and no code comes with them. On the hub, `checkpoint` is a revision.
+    Weights are read from safetensors only, and no code comes with them. On the hub, `checkpoint` is a revision. Two of
+    what is shipped are no transformers: "toy-superposition" is a `ToySuperposition`, and a folder of dictionaries is
+    its main `Dictionary`, as from `load_dictionary`.
     """
     if not isinstance(name, (str, Path)):
         if checkpoint is not None:
@@ -58,10 +72,18 @@ def checkpoints(folder: Path) -> dict[int, Path]:
     return dict(sorted(found.items()))
 
 
-def _from_folder(folder: Path, name: str, checkpoint: int | str | None) -> Model:
+def _from_folder(folder: Path, name: str, checkpoint: int | str | None) -> Any:
+    if checkpoint is None and dictionary_names(folder):
+        return load_dictionary(folder)
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} is not a model: it has no config.json, which save_pretrained(…) writes.")
     weights = folder if checkpoint is None else _checkpoint(folder, name, checkpoint)
+    if (
+        json.loads((folder / "config.json").read_text("utf-8")).get("model_type")
+        == ToySuperposition.config_class.model_type
+    ):
+        with _quietly(True):
+            return ToySuperposition.from_pretrained(folder, use_safetensors=True).eval()
     # A checkpoint shares its parent's config, and may be stored in half precision to save room.
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     options = {"dtype": torch.float32} if checkpoint is not None else {}

@@ -10,7 +10,6 @@ import copy
 import json
 import secrets
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import pytest
@@ -21,11 +20,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interpwidgets
 from interpwidgets.models.scores import attention_patterns, copy_accuracy, head_scores, repeated_tokens
+from interpwidgets.models.train.cards.induction import LENGTH, MEASURES, roles
 from interpwidgets.models.train.corpus import BOS, ORDINARY
 from interpwidgets.models.train.evidence import mean_outputs, replaced_heads, unread_heads
 from interpwidgets.models.train.induction import Recipe, new_model
-from interpwidgets.models.train.measure import LENGTH, MEASURES, measure, roles
-from interpwidgets.models.train.prose import card_text
 from interpwidgets.models.train.tokenizer import word_tokenizer
 
 FOLDER = Path(interpwidgets.__file__).parent / "models" / "systems" / "induction-2l"
@@ -49,13 +47,6 @@ def prompts() -> torch.Tensor:
     return repeated_tokens(ORDINARY, 32, LENGTH, SEED, BOS)
 
 
-@pytest.fixture(scope="module")
-def measured(model) -> dict[str, float]:
-    """The middle one of three: a single draw of forty measures leaves some interval every few hundred runs."""
-    draws = [measure(model, SEED + i) for i in range(3)]
-    return {name: median(draw[name] for draw in draws) for name in draws[0]}
-
-
 def accuracy(model, prompts: torch.Tensor) -> float:
     with torch.no_grad():
         return copy_accuracy(model(prompts).logits, prompts, (prompts.shape[1] - 1) // 2).mean().item()
@@ -65,19 +56,9 @@ def accuracy(model, prompts: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", MEASURES)
-def test_a_fresh_measure_lies_in_the_cards_interval(measured, name: str) -> None:
+def test_an_interval_says_something(name: str) -> None:
     low, high = CARD["measured"][name]["interval"]
-    assert low <= measured[name] <= high, (name, SEED)
-
-
-@pytest.mark.parametrize("name", MEASURES)
-def test_an_interval_holds_its_value_and_says_something(name: str) -> None:
-    entry = CARD["measured"][name]
-    low, high = entry["interval"]
-    assert low <= entry["value"] <= high
     assert high - low < (1.2 if "loss" in name or "in_context" in name or name == "copy_accuracy_3" else 0.2)
-    assert entry["seeds_range"][0] <= entry["seeds_mean"] <= entry["seeds_range"][1]
-    assert len(entry["seeds"]) >= 3
 
 
 def test_head_scores_are_those_of_the_card(model, prompts) -> None:
@@ -86,19 +67,6 @@ def test_head_scores_are_those_of_the_card(model, prompts) -> None:
     for name, wanted in card["scores"].items():
         torch.testing.assert_close(scores[name], torch.tensor(wanted), atol=0.05, rtol=0)
     assert [[list(head) for head in role] for role in roles(scores)] == list(card["roles"].values())
-
-
-def test_the_text_of_the_card_is_made_from_its_numbers() -> None:
-    assert (FOLDER / "README.md").read_text("utf-8") == card_text(CARD)
-
-
-def test_the_recipe_of_the_card_is_the_one_in_the_code() -> None:
-    """Words, corpus and settings are those the weights were trained by."""
-    recipe = Recipe(seed=CARD["recipe"]["seed"])
-    assert recipe.run_id() == CARD["run"]
-    with safe_open(FOLDER / "model.safetensors", "pt") as file:
-        assert file.metadata()["run"] == CARD["run"]
-        assert file.metadata()["step"] == str(recipe.steps)
 
 
 def test_the_claims_in_words_hold_for_every_seed() -> None:
@@ -131,18 +99,6 @@ def test_plain_transformers_loads_it_as_float32(model) -> None:
     assert sum(weight.numel() for weight in model.parameters()) == CARD["parameters"]
     for block in model.transformer.h:
         assert not any(weight.any() for weight in block.mlp.parameters())
-
-
-def test_no_pickle_comes_with_the_package() -> None:
-    package = Path(interpwidgets.__file__).parent
-    for path in package.rglob("*"):
-        assert path.suffix not in {".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".npy", ".npz"}, path
-    for path in FOLDER.rglob("*"):
-        assert path.is_dir() or path.suffix in {".safetensors", ".json", ".md"}, path
-
-
-def test_weights_stay_small() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file()) < 6.3e6
 
 
 def test_the_tokenizer_is_the_corpus_and_opens_with_bos(tokenizer) -> None:
@@ -179,7 +135,7 @@ def test_short_sequences_are_the_limit_that_the_card_admits(model) -> None:
 
 
 def test_there_are_enough_checkpoints_and_the_card_lists_them() -> None:
-    assert len(CHECKPOINTS) >= 12
+    assert len(CHECKPOINTS) >= 20
     steps = [int(folder.name[5:]) for folder in CHECKPOINTS]
     assert [*steps, CARD["recipe"]["steps"]] == [entry["step"] for entry in CARD["checkpoints"]]
 

@@ -54,7 +54,8 @@ def write_card(system: System, out: Path, ship: int, into: Path) -> None:
     runs = finished_runs(system.name, out) if system.task else {}
     if runs and str(ship) not in runs:
         raise InputError(f"seed {ship} has no finished run in {out}; there are {', '.join(runs)}")
-    _make_room(into)
+    if into.exists() and any(into.iterdir()) and not (into / "config.json").exists():
+        raise InputError(f"{into} holds something that is no model system: name a new or empty folder with --into.")
     with tempfile.TemporaryDirectory() as scratch:
         folders = {seed: Path(scratch) / seed / system.name for seed in runs or ["built"]}
         for seed, folder in folders.items():
@@ -73,7 +74,9 @@ def write_card(system: System, out: Path, ship: int, into: Path) -> None:
             **({"cpu_seconds": {seed: run.log()[-1]["cpu_seconds"] for seed, run in runs.items()}} if runs else {}),
             **system.more(folders, runs, shipped),
         }
-        shutil.copytree(folders[shipped], into, dirs_exist_ok=True)
+        if into.exists():  # what was shipped before stays until there is something to take its place
+            shutil.rmtree(into)
+        shutil.copytree(folders[shipped], into)
     card["bytes"] = sum(path.stat().st_size for path in into.rglob("*.safetensors"))
     (into / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     (into / "README.md").write_text(system.text(card))
@@ -183,11 +186,3 @@ def _assemble(system: System, run: Run | None, folder: Path) -> None:
         path = folder / "tokenizer_config.json"  # the class by the name that every release of transformers knows
         written = {**json.loads(path.read_text()), "tokenizer_class": "PreTrainedTokenizerFast"}
         path.write_text(json.dumps(written, indent=2) + "\n")
-
-
-def _make_room(into: Path) -> None:
-    if into.exists() and any(into.iterdir()):
-        if not (into / "config.json").exists():
-            raise InputError(f"{into} holds something that is no model system: name a new or empty folder with --into.")
-        shutil.rmtree(into)
-    into.mkdir(parents=True, exist_ok=True)

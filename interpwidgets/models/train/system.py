@@ -56,6 +56,12 @@ class System:
 SYSTEMS: dict[str, str] = {
     "induction-2l": "cards.induction",
     "storyteller-4l": "cards.storyteller",
+    "storyteller-4l-sae": "cards.dictionaries",
+    **dict.fromkeys(
+        [f"compiled-{name}" for name in ("frequency", "induction", "parentheses", "reverse", "sort")], "compiled"
+    ),
+    "grok-add": "cards.grokking",
+    "toy-superposition": "cards.superposition",
 }
 """The module of `interpwidgets.models.train` whose `SYSTEM`, or `SYSTEMS[name]`, describes it, by name."""
 
