@@ -18,15 +18,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-import interpwidgets
+import interpwidgets as iw
 from interpwidgets.models.scores import attention_patterns, copy_accuracy, head_scores, repeated_tokens
-from interpwidgets.models.train.cards.induction import LENGTH, MEASURES, roles
+from interpwidgets.models.train.cards.induction import LENGTH, MEASURES, mean_of, roles, unread, without
 from interpwidgets.models.train.corpus import BOS, ORDINARY
-from interpwidgets.models.train.evidence import mean_outputs, replaced_heads, unread_heads
 from interpwidgets.models.train.induction import Recipe, new_model
 from interpwidgets.models.train.tokenizer import word_tokenizer
 
-FOLDER = Path(interpwidgets.__file__).parent / "models" / "systems" / "induction-2l"
+FOLDER = Path(iw.__file__).parent / "models" / "systems" / "induction-2l"
 CARD = json.loads((FOLDER / "card.json").read_text("utf-8"))
 CHECKPOINTS = sorted(FOLDER.glob("checkpoints/step-*"))
 SEED = secrets.randbits(32)  # a failure prints it
@@ -202,7 +201,7 @@ def by_hand(model, tokens, means=None, kept_from: dict[str, list] | None = None)
         mixed = np.einsum("rhqk,rkhd->rqhd", pattern, v)
         for head in range(4):
             own = out[32 * head : 32 * head + 32]
-            mean = 0 if means is None else means[layer, head].double().numpy() @ own
+            mean = 0 if not means or (layer, head) not in means else means[layer, head].double().numpy() @ own
             written[layer, head] = (mixed[:, :, head] @ own, mean)
             x = x + written[layer, head][0]
         x = x + w[f"{h}.attn.c_proj.bias"]
@@ -212,49 +211,40 @@ def by_hand(model, tokens, means=None, kept_from: dict[str, list] | None = None)
 @pytest.mark.parametrize("path", ["q", "k", "v"])
 @pytest.mark.parametrize("heads", [[(0, 2)], [(0, 0), (0, 3)]])
 def test_keeping_heads_from_one_reader_is_what_it_says(model, prompts, path, heads) -> None:
-    tokens = prompts[:4]
-    means = mean_outputs(model, prompts[4:])
+    tokens, known = prompts[:4], iw.Model(model)
+    means = mean_of(known, prompts[4:])
+    kept = unread(known, tokens, heads, path, means)
     with torch.no_grad():
         plain = model(tokens).logits
-        with unread_heads(model, heads, 1, path, means):
-            kept = model(tokens).logits
-        after = model(tokens).logits
     np.testing.assert_allclose(plain.numpy(), by_hand(model, tokens), atol=2e-3)
-    np.testing.assert_allclose(kept.numpy(), by_hand(model, tokens, means, {path: heads}), atol=2e-3)
+    by_head = {(layer, head): means.mean("z", layer)[head] for layer, head in heads}
+    np.testing.assert_allclose(kept.numpy(), by_hand(model, tokens, by_head, {path: heads}), atol=2e-3)
     assert (kept - plain).abs().max() > 0.1
-    assert torch.equal(plain, after)  # no hook stays behind
 
 
-def test_replacing_heads_is_surgery_on_the_output_matrix(model, prompts) -> None:
-    heads, means = [(0, 1), (1, 0), (1, 2)], mean_outputs(model, prompts)
+def test_ablating_heads_is_surgery_on_the_output_matrix(model, prompts) -> None:
+    heads, means = [(0, 1), (1, 0), (1, 2)], mean_of(iw.Model(model), prompts)
     for values in (None, means):
         cut = copy.deepcopy(model)
         with torch.no_grad():
             for layer, head in heads:
                 out, own = cut.transformer.h[layer].attn.c_proj, slice(32 * head, 32 * head + 32)
                 if values is not None:  # a constant is a bias
-                    out.bias += values[layer, head] @ out.weight[own]
+                    out.bias += values.mean("z", layer)[head] @ out.weight[own]
                 out.weight[own] = 0
-            with replaced_heads(model, heads, values):
-                replaced = model(prompts).logits
-            torch.testing.assert_close(replaced, cut(prompts).logits, atol=1e-3, rtol=0)
+            wanted = cut(prompts).logits
+        torch.testing.assert_close(without(iw.Model(model), prompts, heads, values), wanted, atol=1e-3, rtol=0)
 
 
-def test_hooks_are_gone_after_an_error(model, prompts) -> None:
-    plain = accuracy(model, prompts)
-    with pytest.raises(KeyboardInterrupt), replaced_heads(model, [(1, 0)]), unread_heads(model, [(0, 0)], 1, "k"):
-        raise KeyboardInterrupt
-    assert accuracy(model, prompts) == plain
-
-
-def test_mean_outputs_are_means(model, prompts) -> None:
-    """Layer 0 by hand: the pattern times the values, averaged over rows and positions after <bos>."""
+def test_means_are_those_of_the_pattern_times_the_values(model, prompts) -> None:
+    """Layer 0 by hand, averaged over rows and positions after <bos>."""
     block, state = model.transformer.h[0], model.transformer
     with torch.no_grad():
         x = block.ln_1(state.wte(prompts) + state.wpe(torch.arange(prompts.shape[1])))
         v = (x @ block.attn.c_attn.weight + block.attn.c_attn.bias)[..., 256:].unflatten(-1, (4, 32))
         mixed = torch.einsum("rhqk,rkhd->rqhd", attention_patterns(model, prompts)[:, 0], v)
-    torch.testing.assert_close(mean_outputs(model, prompts)[0], mixed[:, 1:].mean((0, 1)), atol=1e-4, rtol=0)
+    found = mean_of(iw.Model(model), prompts).mean("z", 0)
+    torch.testing.assert_close(found, mixed[:, 1:].mean((0, 1)), atol=1e-4, rtol=0)
 
 
 def test_previous_token_heads_are_not_sharp(model, prompts) -> None:

@@ -12,21 +12,36 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from interpwidgets.intervene import Ablate, Patch, run
 from interpwidgets.models.load import checkpoints, load
+from interpwidgets.models.record import record
 from interpwidgets.models.scores import copy_accuracy, head_scores, in_context_score, repeated_tokens, token_losses
 from interpwidgets.models.train.card import measured_table, rounded
 from interpwidgets.models.train.corpus import BOS, ORDINARY, batch
-from interpwidgets.models.train.evidence import mean_outputs, replaced_heads, unread_heads
 from interpwidgets.models.train.induction import NAME, Induction, Recipe
 from interpwidgets.models.train.system import System
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from interpwidgets.models.train.evidence import Head
+    from interpwidgets.models.model import Model
+    from interpwidgets.models.recording import Recording
     from interpwidgets.models.train.runs import Run
 
-__all__ = ["LENGTH", "MEASURES", "ROWS", "SYSTEM", "Roles", "card_text", "chosen_steps", "measure", "roles"]
+__all__ = [
+    "LENGTH",
+    "MEASURES",
+    "ROWS",
+    "SYSTEM",
+    "Roles",
+    "card_text",
+    "chosen_steps",
+    "mean_of",
+    "measure",
+    "roles",
+    "unread",
+    "without",
+]
 
 # Beside the untrained model; in steps from where copying is half learnt.
 AROUND_BUMP = (
@@ -78,6 +93,9 @@ MEASURES = {
 """What `measure` gives, by name, and what each number is. Ablated means: replaced by its mean over other prompts."""
 
 
+Head = tuple[int, int]  # layer, head
+
+
 class Roles(NamedTuple):
     """The heads of the model by what they attend to, the strongest first."""
 
@@ -99,33 +117,55 @@ def roles(scores: dict[str, Tensor]) -> Roles:
     )
 
 
+def mean_of(model: Model, prompts: Tensor) -> Recording:
+    """Record what every head writes on prompts, to take means over; without `<bos>`, which is not like the rest."""
+    return record(model, prompts.tolist(), sites=["z"], positions=list(range(1, prompts.shape[1])))
+
+
+def without(model: Model, prompts: Tensor, heads: list[Head], means: Recording | None) -> Tensor:
+    """Give the logits [prompt, pos, token] when `heads` write their mean, or nothing."""
+    return run(model, prompts.tolist(), _ablated(heads, means), sites=["logits"])["logits"]
+
+
+def unread(model: Model, prompts: Tensor, heads: list[Head], path: str, means: Recording) -> Tensor:
+    """Give the logits when layer 1 computes its q, k or v as if `heads` of layer 0 wrote their mean.
+
+    Everything else in the model sees them as they are.
+    """
+    as_if = run(model, prompts.tolist(), _ablated(heads, means), sites=[path], layers=[1])
+    return run(model, prompts.tolist(), [Patch(path, 1, value=as_if)], sites=["logits"])["logits"]
+
+
+def _ablated(heads: list[Head], means: Recording | None) -> list[Ablate]:
+    kind = "zero" if means is None else "mean"
+    return [Ablate("z", layer, head=head, kind=kind, reference=means) for layer, head in heads]
+
+
 @torch.no_grad()
-def measure(model: Any, seed: int) -> dict[str, float]:
+def measure(model: Model, seed: int) -> dict[str, float]:
     """Measure what `load` gave, on prompts drawn from `seed`; the names are those of MEASURES, in order."""
-    model = model.module
+    module = model.module
     rng = Random(f"measure {seed}")  # noqa: S311  a test sample, not a secret
 
     def draw(length: int) -> Tensor:
         return repeated_tokens(ORDINARY, ROWS, length, rng.getrandbits(32), BOS)
 
     choosing, prompts = draw(LENGTH), draw(LENGTH)
-    previous, current, induction = roles(head_scores(model, choosing))
-    means = mean_outputs(model, choosing)
-    scores = head_scores(model, prompts)
-    logits = model(prompts).logits
+    previous, current, induction = roles(head_scores(module, choosing))
+    means = mean_of(model, choosing)
+    scores = head_scores(module, prompts)
+    logits = module(prompts).logits
     losses = token_losses(logits, prompts)
-    text = _text_losses(model, rng, "heldout")  # [row, position]
+    text = _text_losses(module, rng, "heldout")  # [row, position]
 
     def accuracy(tokens: Tensor = prompts, length: int = LENGTH) -> float:
-        return float(copy_accuracy(model(tokens).logits, tokens, length).mean())
+        return float(copy_accuracy(module(tokens).logits, tokens, length).mean())
 
-    def without(heads: list[Head], values: Tensor | None = means) -> float:
-        with replaced_heads(model, heads, values):
-            return accuracy()
+    def cut(heads: list[Head], means: Recording | None = means) -> float:
+        return float(copy_accuracy(without(model, prompts, heads, means), prompts, LENGTH).mean())
 
-    def unread(heads: list[Head], path: Any) -> float:
-        with unread_heads(model, heads, 1, path, means):
-            return accuracy()
+    def kept_from(heads: list[Head], path: str) -> float:
+        return float(copy_accuracy(unread(model, prompts, heads, path, means), prompts, LENGTH).mean())
 
     found = {
         "copy_accuracy": accuracy(),
@@ -134,7 +174,7 @@ def measure(model: Any, seed: int) -> dict[str, float]:
         "copy_accuracy_120": accuracy(draw(120), 120),
         "first_copy_loss": float(losses[:, :LENGTH].mean()),
         "second_copy_loss": float(losses[:, 1 - LENGTH :].mean()),
-        "text_loss_train": float(_text_losses(model, rng, "train").mean()),
+        "text_loss_train": float(_text_losses(module, rng, "train").mean()),
         "text_loss_heldout": float(text.mean()),
         "text_loss_late": float(text[:, 191:].mean()),
         "in_context_score": float(in_context_score(losses, slice(0, 10), slice(-10, None)).mean()),
@@ -142,23 +182,23 @@ def measure(model: Any, seed: int) -> dict[str, float]:
         "previous_token_heads": float(len(previous)),
         "current_token_1": float(scores["current_token"][current[0]]),
         "prefix_matching_layer_0": float(scores["prefix_matching"][0].max()),
-        "without_previous_1": without(previous[:1]),
-        "without_previous": without(previous),
-        "without_current_1": without(current[:1]),
-        "without_current": without(current),
-        "without_layer_0": without(previous + current),
-        "without_layer_1": without(induction),
-        "zeroed_layer_1": without(induction, None),
+        "without_previous_1": cut(previous[:1]),
+        "without_previous": cut(previous),
+        "without_current_1": cut(current[:1]),
+        "without_current": cut(current),
+        "without_layer_0": cut(previous + current),
+        "without_layer_1": cut(induction),
+        "zeroed_layer_1": cut(induction, None),
     }
     strongest = scores["previous_token"][0].sort(descending=True).values
     for number in range(4):
         found[f"previous_token_{number + 1}"] = float(strongest[number])
         found[f"prefix_matching_{number + 1}"] = float(scores["prefix_matching"][induction[number]])
     for number in range(1, 4):
-        found[f"without_induction_{number}"] = without(induction[:number])
+        found[f"without_induction_{number}"] = cut(induction[:number])
     for path, readers in (("k", "keys"), ("q", "queries"), ("v", "values")):
-        found[f"previous_unread_by_{readers}"] = unread(previous, path)
-        found[f"current_unread_by_{readers}"] = unread(current, path)
+        found[f"previous_unread_by_{readers}"] = kept_from(previous, path)
+        found[f"current_unread_by_{readers}"] = kept_from(current, path)
     return {name: found[name] for name in MEASURES}
 
 
