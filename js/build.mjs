@@ -29,12 +29,12 @@ for (const name of readdirSync(out)) {
 function pack(path) {
   const packed = deflateSync(readFileSync(path), { level: 9 }).toString("base64");
   const unpack = [
-    `const d=Uint8Array.from(atob("${packed}"),c=>c.charCodeAt(0));`,
-    `const s=new DecompressionStream("deflate"),w=s.writable.getWriter();w.write(d);w.close();`,
-    `const u=URL.createObjectURL(new Blob([await new Response(s.readable).text()],{type:"text/javascript"}));`,
-    `const m=await import(u);URL.revokeObjectURL(u);export default m.default;`,
+    `const d=Uint8Array.from(atob("${packed}"),c=>c.charCodeAt(0)),`,
+    `s=new Response(d).body.pipeThrough(new DecompressionStream("deflate")),`,
+    `u=URL.createObjectURL(new Blob([await new Response(s).text()],{type:"text/javascript"})),`,
+    `m=await import(u);URL.revokeObjectURL(u);export default m.default;`,
   ];
-  writeFileSync(path, unpack.join("\n"));
+  writeFileSync(path, unpack.join(""));
 }
 
 const build = await context({

@@ -176,11 +176,8 @@ async function unpack(meta: Meta, view: DataView): Promise<Tile> {
   return { high: 1, octaves: 8, step: [1, 1], ...meta, data, json };
 }
 
-/** The bytes that were deflated. (Written to the stream by hand: a Blob's bytes would go by way of another process.) */
+/** The bytes that were deflated. (By way of a Response: a Blob's bytes would go through another process.) */
 async function inflate(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array<ArrayBuffer>> {
-  const { readable, writable } = new DecompressionStream("deflate");
-  const writer = writable.getWriter();
-  const written = writer.write(bytes).then(() => writer.close());
-  const [inflated] = await Promise.all([new Response(readable).arrayBuffer(), written]);
-  return new Uint8Array(inflated);
+  const stream = new Response(bytes).body!.pipeThrough(new DecompressionStream("deflate"));
+  return new Uint8Array(await new Response(stream).arrayBuffer());
 }
