@@ -83,7 +83,8 @@ def _from_folder(folder: Path, name: str, checkpoint: int | str | None) -> Any:
         == ToySuperposition.config_class.model_type
     ):
         with _quietly(True):
-            return ToySuperposition.from_pretrained(folder, use_safetensors=True).eval()
+            toys: nn.Module = ToySuperposition.from_pretrained(folder, use_safetensors=True)
+        return toys.eval()
     # A checkpoint shares its parent's config, and may be stored in half precision to save room.
     config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
     options = {"dtype": torch.float32} if checkpoint is not None else {}

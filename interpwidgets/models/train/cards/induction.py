@@ -137,8 +137,10 @@ def unread(model: Model, prompts: Tensor, heads: list[Head], path: str, means: R
 
 
 def _ablated(heads: list[Head], means: Recording | None) -> list[Ablate]:
-    kind = "zero" if means is None else "mean"
-    return [Ablate("z", layer, head=head, kind=kind, reference=means) for layer, head in heads]
+    return [
+        Ablate("z", layer, head=head, kind="zero" if means is None else "mean", reference=means)
+        for layer, head in heads
+    ]
 
 
 @torch.no_grad()

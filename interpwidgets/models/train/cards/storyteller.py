@@ -144,8 +144,8 @@ def _without_most_needed(model: Model, asked: list[Instance], means: Any, site: 
     lost = ablate_sweep(model, prompts[:half], accuracy(right[:half]), over=site, reference=means, progress=False,
                         by=("layer", "head") if site == "z" else ("layer",))  # fmt: skip
     place = np.unravel_index(int(np.argmin(lost.effect)), lost.effect.shape)
-    head = {"head": int(place[1])} if site == "z" else {}
-    cut = Ablate(site, int(place[0]), kind="mean", reference=means, **head)
+    head = int(place[1]) if site == "z" else None
+    cut = Ablate(site, int(place[0]), head=head, kind="mean", reference=means)
     return _mean(run(model, prompts[half:], [cut], metric=accuracy(right[half:])))
 
 
@@ -192,7 +192,8 @@ def _triple(model: Model, rng: Random) -> dict[str, float]:
 def _facts(model: Model, rng: Random) -> dict[str, float]:
     """Follow who is asked about, in the wording that puts most words between the name and the answer."""
     homes = {fact.person: fact.object for fact in FACTS if fact.relation == "home"}
-    clean, corrupted = [], []
+    clean: list[Instance] = []
+    corrupted: list[Instance] = []
     while len(clean) < _PAIRS:
         one, other = rng.sample(list(homes), 2)
         if homes[one] != homes[other]:
