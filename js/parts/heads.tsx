@@ -101,7 +101,7 @@ export function Heads(props: Props) {
       </div>
       {errors.map((error) => (
         <small class="iw-note" role="alert">
-          {error === "not stored in this page" ? "Ranking by this needs a running kernel." : error}
+          {error === "not stored in this page" ? "This needs a running kernel." : error}
         </small>
       ))}
       {!ranked && (

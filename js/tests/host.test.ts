@@ -59,7 +59,7 @@ test("what was not stored is said in words", async () => {
   const alerts = () => [...el.querySelectorAll("[role=alert]")].map((alert) => alert.textContent);
   await expect.poll(alerts).toEqual(["This copy holds no finer picture of this head."]);
   await userEvent.selectOptions(el.querySelector(".iw-heads select")!, "mine");
-  await expect.poll(alerts).toContain("Ranking by this needs a running kernel.");
+  await expect.poll(alerts).toContain("This needs a running kernel.");
 });
 
 test("two views on a page do not disturb each other", async () => {
