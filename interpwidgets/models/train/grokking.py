@@ -40,9 +40,10 @@ class Recipe:
     width: int = 64
     heads: int = 4
     neurons: int = 256
+    context: int = 16  # four are used; tools that look at a model try it on more
     rate: float = 0.001
     decay: float = 2.0
-    start: float = 0.11  # the standard deviation of the first weights: large ones memorise before they generalise
+    start: float = 0.12  # the standard deviation of the first weights: large ones memorise before they generalise
     warm_up: int = 10
 
 
@@ -82,7 +83,7 @@ def number_tokenizer(modulus: int) -> Any:
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"\w+|[^\w\s]"), behavior="removed", invert=True)
     tokenizer.add_special_tokens([AddedToken(unknown, special=True, normalized=False)])
     fast: Any = PreTrainedTokenizerFast
-    return fast(tokenizer_object=tokenizer, unk_token=unknown, model_max_length=4, clean_up_tokenization_spaces=False)
+    return fast(tokenizer_object=tokenizer, unk_token=unknown, model_max_length=16, clean_up_tokenization_spaces=False)
 
 
 def new_model(recipe: Recipe) -> Any:
@@ -95,7 +96,7 @@ def new_model(recipe: Recipe) -> Any:
     }  # fmt: skip
     config = GPT2Config(
         vocab_size=recipe.modulus + 3,
-        n_positions=4,
+        n_positions=recipe.context,
         n_embd=recipe.width,
         n_layer=1,
         n_head=recipe.heads,
@@ -134,7 +135,7 @@ def answers(model: Any, a: Tensor, b: Tensor) -> Tensor:
     block, p, heads = body.h[0], config.modulus, config.n_head
     number, place = body.wte.weight, body.wpe.weight
     first, second = number[:p] + place[0], number[:p] + place[2]
-    signs = number[p : p + 2] + place[1::2]
+    signs = number[p : p + 2] + place[1:4:2]
     x = torch.cat([first, second, signs])  # [2p + 2, width]
     q, k, v = (part.unflatten(-1, (heads, -1)) for part in block.attn.c_attn(block.ln_1(x)).chunk(3, dim=-1))
     scores = (k * q[-1]).sum(-1) / math.sqrt(q.shape[-1])  # [2p + 2, head]

@@ -65,6 +65,7 @@ MEASURES = {
     "only_keys_embedding": "accuracy with only the key frequencies (and the mean) kept in the embedding of numbers",
     "only_doubles_embedding": "accuracy with their doubles 2k kept as well",
     "without_keys_embedding": "accuracy with the key frequencies taken from the embedding",
+    "without_doubles_embedding": "accuracy with the key frequencies and their doubles taken from the embedding",
     "without_one_key_embedding": "accuracy with one key frequency taken from the embedding, the worst of them",
     "without_others_embedding": "accuracy with as many others, drawn at random, taken from the embedding",
     "without_mlp": "accuracy with every neuron at its mean over all sums",
@@ -152,6 +153,7 @@ def measure(model: Any, seed: int) -> dict[str, float]:
         "only_keys_embedding": examined.embedded(keys),
         "only_doubles_embedding": examined.embedded([*keys, *double]),
         "without_keys_embedding": examined.unembedded(keys),
+        "without_doubles_embedding": examined.unembedded([*keys, *double]),
         "without_one_key_embedding": min(examined.unembedded([k]) for k in keys),
         "without_others_embedding": examined.unembedded(others),
         "without_mlp": with_neurons(mean),
@@ -249,7 +251,7 @@ def card_text(card: dict[str, Any]) -> str:
         (Path(__file__).parent / f"{NAME}.md")
         .read_text("utf-8")
         .format(
-            **{name: recipe[name] for name in ("seed", "steps", "width", "heads", "neurons", "modulus")},
+            **{name: recipe[name] for name in ("seed", "steps", "width", "heads", "neurons", "modulus", "context")},
             **{name: recipe[name] for name in ("rate", "decay", "start")},
             share=f"{recipe['train_share']:.0%}",
             parameters=card["parameters"],

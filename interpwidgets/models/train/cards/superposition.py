@@ -40,11 +40,12 @@ MEASURES = {
     "square_dimensionality": "the same at sparsity .5: their dimensionality, mean (two antipodal pairs: 1/2)",
     "octahedron_angles": "6 features in 3 dimensions, sparsity .7 to .97: farthest from 90° and 180°",
     "octahedron_dimensionality": "the same: dimensionality, mean (three antipodal pairs: 1/2)",
-    "tetrahedron_angles": "4 on/off features in 3 dimensions, sparsity .7 to .9: farthest from 109.47°",
+    "tetrahedron_angles": "4 on/off features in 3 dimensions, sparsity .9: farthest from 109.47°",
     "tetrahedron_dimensionality": "the same: dimensionality, mean (a tetrahedron: 3/4)",
+    "tetrahedra": "the same, of the six sparsities from .5 to .97: with all angles within 6° of 109.47°",
     "triangle_angles": "3 on/off features in 2 dimensions, sparsity .9: farthest from 120°",
     "triangle_dimensionality": "the same: dimensionality, mean (a triangle: 2/3)",
-    "pair_and_two": "4 features, 0 to 1, in 3 dimensions, sparsity .5 to .9: dimensionality farthest from 1, 1, ½, ½",
+    "pair_and_two": "4 features, 0 to 1, in 3 dimensions, sparsity .7 to .97: dimensionality farthest from 1, 1, ½, ½",
     "important_0": "5 features in 2 dimensions, each .9 as important as the one before, sparsity 0: represented",
     "important_7": "the same, sparsity .7",
     "important_95": "the same, sparsity .95",
@@ -94,7 +95,8 @@ def _geometry(toys: ToySuperposition) -> dict[str, float]:
 
     pentagons, square = some(5, 2, 0.9, 0.95, 0.97), some(5, 2, 0.5)[0]
     octahedra = some(6, 3, 0.7, 0.8, 0.9, 0.95, 0.97)
-    tetrahedra = some(4, 3, 0.7, 0.8, 0.9, values="binary")
+    tetrahedra = some(4, 3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, values="binary")
+    uniform = some(4, 3, 0.7, 0.8, 0.9, 0.95, 0.97)
     triangles = some(3, 2, 0.9, values="binary")
     graded = {sparsity: toys.select(features=5, hidden=2, sparsity=sparsity, importance=0.9) for sparsity in SPARSITIES}
     few = torch.tensor([0.5, 0.5, 1.0, 1.0])
@@ -108,13 +110,12 @@ def _geometry(toys: ToySuperposition) -> dict[str, float]:
         "square_dimensionality": _mean_dimensionality([square]),
         "octahedron_angles": max(_from_angles(toy, 90.0, 180.0) for toy in octahedra),
         "octahedron_dimensionality": _mean_dimensionality(octahedra),
-        "tetrahedron_angles": max(_from_angles(toy, TETRAHEDRON) for toy in tetrahedra),
-        "tetrahedron_dimensionality": _mean_dimensionality(tetrahedra),
+        "tetrahedron_angles": _from_angles(tetrahedra[3], TETRAHEDRON),
+        "tetrahedron_dimensionality": _mean_dimensionality(tetrahedra[3:4]),
+        "tetrahedra": float(sum(_from_angles(toy, TETRAHEDRON) < 6 for toy in tetrahedra)),
         "triangle_angles": max(_from_angles(toy, 120.0) for toy in triangles),
         "triangle_dimensionality": _mean_dimensionality(triangles),
-        "pair_and_two": max(
-            float((toy.dimensionality().sort().values - few).abs().max()) for toy in some(4, 3, 0.5, 0.7, 0.8, 0.9)
-        ),
+        "pair_and_two": max(float((toy.dimensionality().sort().values - few).abs().max()) for toy in uniform),
         "important_0": float(graded[0.0].represented().sum()),
         "important_7": float(graded[0.7].represented().sum()),
         "important_95": float(graded[0.95].represented().sum()),
@@ -306,13 +307,14 @@ def card_text(card: dict[str, Any]) -> str:
             many=recipe["restarts_of_many"],
             judged=recipe["judged_on"],
             toys=card["toys"],
+            count=f"{measured['tetrahedra']['value']:.0f}",
             parameters=card["parameters"],
             cpu=f"{low:.0f}–{high:.0f}",
             run=card["run"],
             number=len(card["cpu_seconds"]),
             seeds=", ".join(card["cpu_seconds"]),
             samples=card["samples"],
-            geometry=table("pentagon", "square", "octahedron", "tetrahedron", "triangle", "pair_"),
+            geometry=table("pentagon", "square", "octahedron", "tetrahed", "triangle", "pair_"),
             importance=table("important"),
             plateaus=table("plateau", "phase"),
             effects=table("superposition", "steered", "erased"),
