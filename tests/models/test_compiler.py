@@ -316,10 +316,21 @@ def test_what_makes_no_sense_says_why(make, message: str) -> None:
         compile_program(make())
 
 
-def test_a_key_with_a_value_at_bos_is_refused() -> None:
-    default = aggregate("found", select(tokens, tokens, "<", last=indices), tokens, default="a")
-    with pytest.raises(iw.InputError, match="'again' reads 'found' at other positions, and at <bos> that is 'a'"):
-        compile_program(program(aggregate("again", select(default, tokens, "==", last=indices), tokens)))
+@pytest.mark.parametrize("default", ["a", 0, False])
+def test_a_key_with_a_value_at_bos_is_refused(default) -> None:
+    found = aggregate("found", select(tokens, tokens, "<", last=indices), tokens, default=default)
+    again = aggregate("again", select(found, tokens, "==", last=indices), tokens)
+    with pytest.raises(
+        iw.InputError, match=f"'again' reads 'found' at other positions, and at <bos> that is {default!r}"
+    ):
+        compile_program(program(again))
+
+
+def test_a_number_at_bos_is_refused_as_a_value() -> None:
+    size = each("size", len, tokens, number=True)
+    mean = aggregate("mean", select(tokens, tokens, "any"), size, default=2)
+    with pytest.raises(iw.InputError, match="'again' reads 'mean' at other positions, and at <bos> that is"):
+        compile_program(program(each("said", lambda x: "a", aggregate("again", select(tokens, tokens, "=="), mean))))
 
 
 def test_a_mixture_of_categories_is_refused() -> None:

@@ -153,7 +153,7 @@ class Layout:
         for head in (variable for heads in self.heads for variable in heads):
             read = filter(None, (head.selector.keys, head.selector.prefer, head.of))
             for variable in read:
-                if at_bos[variable] not in (None, 0):
+                if at_bos[variable] != 0 if variable.number else at_bos[variable] is not None:
                     raise InputError(
                         f"{head.name!r} reads {variable.name!r} at other positions, and at <bos> that is "
                         f"{at_bos[variable]!r}: every head looks at <bos> when it finds nothing, so there has to be "
