@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["MEASURES", "SYSTEM", "card_text", "measure"]
 
-_ASKED = 200  # questions of a task
+_ASKED = 120  # questions of a task
+_CHOOSING = 40  # of them, to choose by
 _PAIRS = 40  # clean and corrupted prompts of a sweep
 _TASK = {
     "ioi_pair": "who was given the thing, two people",
@@ -139,14 +140,13 @@ def measure(model: Model, seed: int) -> dict[str, float]:
 
 def _without_most_needed(model: Model, asked: list[Instance], means: Any, site: str) -> float:
     """Give the accuracy when the head, or the MLP, is ablated whose ablation costs most on other questions."""
-    half = len(asked) // 2
     prompts, right = _prompts(asked), [TOKEN_ID[instance.answer] for instance in asked]
-    lost = ablate_sweep(model, prompts[:half], accuracy(right[:half]), over=site, reference=means, progress=False,
-                        by=("layer", "head") if site == "z" else ("layer",))  # fmt: skip
+    lost = ablate_sweep(model, prompts[:_CHOOSING], accuracy(right[:_CHOOSING]), over=site, reference=means,
+                        progress=False, by=("layer", "head") if site == "z" else ("layer",))  # fmt: skip
     place = np.unravel_index(int(np.argmin(lost.effect)), lost.effect.shape)
     head = int(place[1]) if site == "z" else None
     cut = Ablate(site, int(place[0]), head=head, kind="mean", reference=means)
-    return _mean(run(model, prompts[half:], [cut], metric=accuracy(right[half:])))
+    return _mean(run(model, prompts[_CHOOSING:], [cut], metric=accuracy(right[_CHOOSING:])))
 
 
 def _pair(model: Model, rng: Random, means: Any) -> dict[str, float]:
