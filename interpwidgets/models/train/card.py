@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from interpwidgets.models.train.system import System
 
-__all__ = ["Checked", "check", "finished_runs", "measured_table", "write_card"]
+__all__ = ["Checked", "blanks", "check", "finished_runs", "measured_table", "write_card"]
 
 DEVIATIONS = 5.0
 SMALLEST = 0.003  # a measure that happened not to vary still may
@@ -108,6 +108,19 @@ def check(system: System, seed: int) -> Iterator[Checked]:
     for name, entry in card["measured"].items():
         value = statistics.median(draw[name] for draw in draws)
         yield Checked(system.name, name, value, *entry["interval"])
+
+
+def blanks(card: dict[str, Any]) -> dict[str, Any]:
+    """Give what the text of any trained system may name: its recipe, its run, and every measure to two places."""
+    seeds, spent = list(card["cpu_seconds"]), card["cpu_seconds"].values()
+    return {
+        **card["recipe"],
+        **{name: f"{entry['value']:.2f}" for name, entry in card["measured"].items()},
+        **{name: card[name] for name in ("run", "parameters", "samples")},
+        "cpu": f"{min(spent):.0f}–{max(spent):.0f}",
+        "number": len(seeds),
+        "seeds": ", ".join(seeds),
+    }
 
 
 def measured_table(entries: dict[str, Any], *starts: str) -> str:

@@ -6,7 +6,6 @@ no code of ours, and what it does, attention does.
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ import torch
 
 from interpwidgets.models.scores import copy_accuracy, repeated_tokens, token_losses
 from interpwidgets.models.train.corpus import BOS, ORDINARY, PAD, TOKEN_ID, UNK, batch
+from interpwidgets.models.train.gpt2 import new_gpt2, waves
 from interpwidgets.models.train.loop import Task
 from interpwidgets.models.train.optimiser import Optimiser
 from interpwidgets.models.train.tokenizer import word_tokenizer
@@ -21,7 +21,7 @@ from interpwidgets.models.train.tokenizer import word_tokenizer
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["NAME", "Induction", "Recipe", "new_model", "waves"]
+__all__ = ["NAME", "Induction", "Recipe", "new_model"]
 
 NAME = "induction-2l"
 
@@ -49,27 +49,17 @@ class Recipe:
 
 def new_model(recipe: Recipe) -> Any:
     """Build the untrained model; nothing but the seed decides its weights."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
+    model = new_gpt2(
+        recipe.seed,
         vocab_size=len(TOKEN_ID),
         n_positions=recipe.context,
         n_embd=recipe.width,
         n_layer=recipe.layers,
         n_head=recipe.heads,
         n_inner=1,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
         bos_token_id=BOS,
-        eos_token_id=None,
         pad_token_id=PAD,
-        dtype="float32",  # the files hold float16, which is for storing: transformers computes in this type
-        architectures=["GPT2LMHeadModel"],
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model: Any = GPT2LMHeadModel(config)
     with torch.no_grad():
         model.transformer.wpe.weight.copy_(waves(recipe.context, recipe.width) * recipe.position_scale)
         for block in model.transformer.h:
@@ -78,16 +68,6 @@ def new_model(recipe: Recipe) -> Any:
             for weight in block.mlp.parameters():
                 weight.zero_()
     return model
-
-
-def waves(positions: int, width: int) -> Tensor:
-    """Sines and cosines of many periods [position, width]: neighbours start out alike, so shifts are easy to learn.
-
-    No period is much longer than the context: the usual ones, up to 60,000, leave half of the width nearly constant.
-    """
-    place = torch.arange(positions)[:, None]
-    rate = torch.exp(-math.log(100) * torch.arange(0, width, 2) / width)
-    return torch.cat([torch.sin(place * rate), torch.cos(place * rate)], dim=1)
 
 
 class Induction(Task):

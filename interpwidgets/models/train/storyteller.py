@@ -10,7 +10,7 @@ import torch
 
 from interpwidgets.models.scores import copy_accuracy, repeated_tokens, token_losses
 from interpwidgets.models.train.corpus import BOS, PAD, UNK, document, repeat_row
-from interpwidgets.models.train.induction import waves
+from interpwidgets.models.train.gpt2 import GELU, new_gpt2, waves
 from interpwidgets.models.train.loop import Task
 from interpwidgets.models.train.optimiser import Optimiser
 from interpwidgets.models.train.storybook import TOKEN_ID
@@ -55,27 +55,17 @@ class Recipe:
 
 def new_model(recipe: Recipe) -> Any:
     """Build the untrained model; nothing but the seed decides its weights."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
+    model = new_gpt2(
+        recipe.seed,
         vocab_size=len(TOKEN_ID),
         n_positions=recipe.context,
         n_embd=recipe.width,
         n_layer=recipe.layers,
         n_head=recipe.heads,
-        activation_function="gelu_pytorch_tanh",  # GPT-2's own, computed in one step
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        activation_function=GELU,
         bos_token_id=BOS,
-        eos_token_id=None,
         pad_token_id=PAD,
-        dtype="float32",
-        architectures=["GPT2LMHeadModel"],
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model: Any = GPT2LMHeadModel(config)
     with torch.no_grad():
         model.transformer.wpe.weight.copy_(waves(recipe.context, recipe.width) * recipe.position_scale)
     return model

@@ -16,7 +16,7 @@ from interpwidgets.intervene import Ablate, Patch, run
 from interpwidgets.models.load import checkpoints, load
 from interpwidgets.models.record import record
 from interpwidgets.models.scores import copy_accuracy, head_scores, in_context_score, repeated_tokens, token_losses
-from interpwidgets.models.train.card import measured_table, rounded
+from interpwidgets.models.train.card import blanks, measured_table, rounded
 from interpwidgets.models.train.corpus import BOS, ORDINARY, batch
 from interpwidgets.models.train.induction import NAME, Induction, Recipe
 from interpwidgets.models.train.system import System
@@ -269,54 +269,36 @@ def _bump_at(folder: Path, step: int | None) -> dict[str, Any]:
 
 def card_text(card: dict[str, Any]) -> str:
     """Write the card in Markdown."""
-    measured, recipe = card["measured"], card["recipe"]
-    value = {name: f"{entry['value']:.2f}" for name, entry in measured.items()}
+    recipe = card["recipe"]
     shipped = card["heads"][str(recipe["seed"])]["roles"]
     previous, current = ([f"{layer}.{head}" for layer, head in shipped[role]] for role in ("previous", "current"))
-    numbers = " or ".join(sorted({str(len(each["roles"]["previous"])) for each in card["heads"].values()}))
-    low, high = min(card["cpu_seconds"].values()), max(card["cpu_seconds"].values())
-
-    def table(*starts: str) -> str:
-        return measured_table(measured, *starts)
-
-    return (
-        (Path(__file__).parent / f"{NAME}.md")
-        .read_text("utf-8")
-        .format(
-            **{
-                name: recipe[name]
-                for name in ("width", "heads", "context", "seed", "steps", "matrix_rate", "other_rate")
-            },
-            previous=f"Heads {' and '.join(previous)}" if len(previous) > 1 else f"Head {previous[0]}",
-            current=" and ".join(current),
-            strongest_current=current[0],
-            numbers=numbers,
-            **value,
-            first=card["checkpoints"][1]["step"],
-            vocabulary=card["vocabulary"],
-            trained=card["trained_parameters"],
-            parameters=card["parameters"],
-            tokens=card["tokens"],
-            cpu=f"{low:.0f}–{high:.0f}",
-            text=100 - 100 * recipe["repeats"],
-            repeats=100 * recipe["repeats"],
-            run=card["run"],
-            rows=ROWS,
-            samples=card["samples"],
-            number=len(card["cpu_seconds"]),
-            seeds=", ".join(card["cpu_seconds"]),
-            does=table("copy_", "first_", "second_", "text_", "in_context"),
-            attend=table("previous_token", "current_token", "prefix_"),
-            ablated=table("without_", "zeroed_"),
-            paths=table("previous_unread", "current_unread"),
-            head_table="\n\n".join(
-                f"Seed {seed}:\n\n{_head_table(each['scores'])}"
-                for seed, each in sorted(card["heads"].items(), key=lambda item: item[0] != str(recipe["seed"]))
-            ),
-            bump=_bump_width(card["curves"]),
-            bump_table=_bump_table(card["checkpoints"]),
-        )
-    )
+    tables = {
+        "does": ("copy_", "first_", "second_", "text_", "in_context"),
+        "attend": ("previous_token", "current_token", "prefix_"),
+        "ablated": ("without_", "zeroed_"),
+        "paths": ("previous_unread", "current_unread"),
+    }
+    given = blanks(card) | {
+        **{name: measured_table(card["measured"], *starts) for name, starts in tables.items()},
+        "previous": f"Heads {' and '.join(previous)}" if len(previous) > 1 else f"Head {previous[0]}",
+        "current": " and ".join(current),
+        "strongest_current": current[0],
+        "numbers": " or ".join(sorted({str(len(each["roles"]["previous"])) for each in card["heads"].values()})),
+        "first": card["checkpoints"][1]["step"],
+        "vocabulary": card["vocabulary"],
+        "trained": card["trained_parameters"],
+        "tokens": card["tokens"],
+        "text": 100 - 100 * recipe["repeats"],
+        "repeats": 100 * recipe["repeats"],
+        "rows": ROWS,
+        "head_table": "\n\n".join(
+            f"Seed {seed}:\n\n{_head_table(each['scores'])}"
+            for seed, each in sorted(card["heads"].items(), key=lambda item: item[0] != str(recipe["seed"]))
+        ),
+        "bump": _bump_width(card["curves"]),
+        "bump_table": _bump_table(card["checkpoints"]),
+    }
+    return (Path(__file__).parent / f"{NAME}.md").read_text("utf-8").format(**given)
 
 
 def _head_table(scores: dict[str, list[list[float]]]) -> str:

@@ -23,7 +23,7 @@ from interpwidgets.intervene import (
 )
 from interpwidgets.models.record import record
 from interpwidgets.models.scores import copy_accuracy, head_scores, repeated_tokens, token_losses
-from interpwidgets.models.train.card import measured_table
+from interpwidgets.models.train.card import blanks, measured_table
 from interpwidgets.models.train.corpus import BOS, UNK
 from interpwidgets.models.train.storybook import FACTS, TOKEN_ID
 from interpwidgets.models.train.storyteller import (
@@ -277,31 +277,22 @@ def _mean(effect: Any) -> float:
 
 def card_text(card: dict[str, Any]) -> str:
     """Write the card in Markdown."""
-    measured, recipe = card["measured"], card["recipe"]
-    low, high = min(card["cpu_seconds"].values()), max(card["cpu_seconds"].values())
-
-    def table(*starts: str) -> str:
-        return measured_table(measured, *starts)
-
+    shapes = card["recipe"]["shapes"]
+    tables = {
+        "does": ("task_", "greater_", "train_", "copy_", "text_"),
+        "needs": ("head_", "mlp_"),
+        "ioi": ("pair_", "triple_"),
+        "knows": ("facts_",),
+        "copies": ("prefix_", "induction_"),
+    }
     return (
         (Path(__file__).parent / f"{NAME}.md")
         .read_text("utf-8")
         .format(
-            **recipe,
-            **{name: f"{entry['value']:.2f}" for name, entry in measured.items()},
-            parameters=card["parameters"],
-            run=card["run"],
-            tokens=recipe["steps"] * sum(rows * length for rows, length in recipe["shapes"]) // len(recipe["shapes"]),
-            cpu=f"{low:.0f}–{high:.0f}",
-            number=len(card["cpu_seconds"]),
-            seeds=", ".join(card["cpu_seconds"]),
-            samples=card["samples"],
+            **blanks(card),
+            **{name: measured_table(card["measured"], *starts) for name, starts in tables.items()},
+            tokens=card["recipe"]["steps"] * sum(rows * length for rows, length in shapes) // len(shapes),
             words=len(TOKEN_ID),
-            does=table("task_", "greater_", "train_", "copy_", "text_"),
-            needs=table("head_", "mlp_"),
-            ioi=table("pair_", "triple_"),
-            knows=table("facts_"),
-            copies=table("prefix_", "induction_"),
         )
     )
 
