@@ -39,16 +39,17 @@ types: $(VENV)/.dev node_modules/.package-lock.json ## mypy --strict, tsc
 	@$(PY) -m mypy
 	@npm run --silent types
 
-unit: $(VENV)/.dev js ## the Python tests that need no browser
-	@$(PY) -m pytest -m "not lab"
+unit: $(VENV)/.dev js ## the Python tests that need no browser, on every core
+	@echo "==> pytest"
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -m "not lab" -n auto --dist loadfile
 
 vitest: node_modules/.package-lock.json browser js ## the views' tests, in a browser
 	@echo "==> vitest"
 	@IW_CHROMIUM="$$(scripts/browser)" npm test --silent
 
-pytest: $(VENV)/.dev browser js ## all Python tests, with a real JupyterLab
-	@echo "==> pytest"
-	@IW_CHROMIUM="$$(scripts/browser)" $(PY) -m pytest
+pytest: unit browser ## all Python tests, with a real JupyterLab
+	@echo "==> pytest, in notebooks"
+	@IW_CHROMIUM="$$(scripts/browser)" $(PY) -m pytest -m lab
 
 notebooks: $(VENV)/.dev js ## every cell of the curriculum runs
 	@echo "==> notebooks"
