@@ -40,13 +40,13 @@ def train_control(name: str, seed: int, out: Path) -> Path:
 def control_measures(known: Known, model: Any, seed: int) -> dict[str, float]:
     """Measure on a control what tells it from the model that is trained strictly."""
     held = exchanges(known, model.module, seed)
-    kept = {name: held[name] for name in ("behaviour", "others_one", "others_all")}
+    kept = {name: held[name] for name in ("behaviour", "others_one", "others_all", "others_write")}
     return kept | recovery(known, model, seed)
 
 
 def _more(known: Known, folders: dict[str, Path], runs: dict[str, Run], shipped: str) -> dict[str, Any]:
     """Tell the graph, every component's score in every seed, and what the methods find in the controls."""
-    said = {name: measures(known)[name] for name in ("behaviour", "others_one", "others_all")}
+    said = {name: measures(known)[name] for name in ("behaviour", "others_one", "others_all", "others_write")}
     loaded = {seed: load(folder) for seed, folder in folders.items()}
     return {
         "graph": known.graph.as_json(),
@@ -109,6 +109,8 @@ def card_text(known: Known, card: dict[str, Any]) -> str:
             reads=_reads(known),
             example=_example(known),
             **{key: recipe[key] for key in ("seed", "steps", "layers", "heads", "width", "rows")},
+            first=recipe["first"],
+            silent=100 * recipe["silent"],
             parameters=card["parameters"],
             words=len(known.words) + 3,
             cpu=f"{low:.0f}–{high:.0f}",

@@ -57,6 +57,7 @@ def measures(known: Known) -> dict[str, str]:
         said[f"interchange_changed_{node.name}"] = "of these, where the graph changes its answer"
     said["others_one"] = "one component taken from another prompt where the graph has no node: answer stays; the worst"
     said["others_all"] = "all that is no node of the graph taken from another prompt at once: answered right"
+    said["others_write"] = "length of what a component outside writes to the stream, as a share of one inside; the mean"
     return said | recovery_measures(known)
 
 
@@ -98,6 +99,10 @@ def exchanges(known: Known, module: Any, seed: int, rows: int = ROWS) -> dict[st
     found["others_one"] = min(asked.without([part]) for part in parts)
     exchange = asked.exchange(parts)
     found["others_all"] = float(asked.right(exchange, asked.answers).mean())
+    graph = {node.component for node in known.graph.nodes}
+    inside = [asked.written(part) for part in parts if part in graph]
+    outside = [asked.written(part) for part in parts if part not in graph]
+    found["others_write"] = float(np.mean(outside) / np.mean(inside))
     return found
 
 
@@ -126,6 +131,17 @@ class _Asked:
     def without(self, parts: list[Component]) -> float:
         """Give the share of answers that stay."""
         return float((self._best(self.exchange(parts)) == self.said).float().mean())
+
+    def written(self, part: Component) -> float:
+        """Give the mean length of what a component writes to the residual stream."""
+        site, layer, head = part
+        wrote = self.run.mlp_out[layer]
+        if site == "z":
+            heads = self.module.config.n_head
+            z = self.run.z[layer].view(*wrote.shape[:2], heads, -1)[:, :, head]
+            wrote = z @ self.module.transformer.h[layer].attn.c_proj.weight.view(heads, z.shape[-1], -1)[head]
+        there = torch.arange(wrote.shape[1]) <= self.ends[:, None]  # padding is no part of a prompt
+        return float(wrote.norm(dim=-1)[there].mean())
 
     def right(self, exchange: Exchange | None = None, answers: list[str] | None = None) -> Tensor:
         """Tell [row] whether the best token is the answer."""

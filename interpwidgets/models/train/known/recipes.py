@@ -13,7 +13,7 @@ __all__ = ["RECIPES", "BracketsRecipe", "FactsRecipe", "IOIRecipe"]
 class IOIRecipe(Recipe):
     """Of `ioi-known`."""
 
-    steps: int = 1200
+    steps: int = 1000
     first: int = 150
 
 
@@ -28,8 +28,9 @@ class FactsRecipe(Recipe):
 class BracketsRecipe(Recipe):
     """Of `brackets-known`."""
 
-    steps: int = 1500
+    steps: int = 800
     layers: int = 2
+    first: int = 120
 
 
 RECIPES: dict[str, type[Recipe]] = {
