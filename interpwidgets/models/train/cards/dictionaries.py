@@ -85,9 +85,9 @@ _CAUSAL = {
     "next_control": "when as much is taken along another feature's direction",
     "next_elsewhere": "rise of the loss at all other tokens without that feature, nats",
     "brackets_clean": "log-probability of the bracket that closes, nats",
-    "brackets_without": "what it loses without the feature for that bracket, nats",
+    "brackets_without": "what it loses without the feature of 'this bracket is to be closed', nats",
     "brackets_control": "when as much is taken along another feature's direction",
-    "brackets_other": "what it loses without the features for the three other brackets, mean",
+    "brackets_other": "what it loses without the feature of another bracket, nats",
 }
 
 MEASURES = {
@@ -312,15 +312,17 @@ def _more(folders: dict[str, Path], runs: dict[str, Run], shipped: str) -> dict[
     halves = [Text.of(bundle, labelled(seed, ROWS, LENGTH)) for seed in (0, 1)]
     meaning = explained(*controls(bundle, halves, 0)["topk"], len(CLASSES))
     names = [*halves[0].labels.class_names, *halves[0].labels.context_names]
-    clear = (meaning.concept_f1.nan_to_num() > 0).nonzero().flatten().tolist()
+    known = (~meaning.concept_f1.isnan()).nonzero().flatten().tolist()
     recipe = runs[shipped].about["recipe"]
     return {
         "concepts": {
             names[i]: [int(meaning.feature[i]), rounded(float(meaning.concept_f1[i]))]
-            for i in sorted(clear, key=lambda i: -float(meaning.concept_f1[i]))
+            for i in sorted(known, key=lambda i: -float(meaning.concept_f1[i]))
         },
         "tokens": recipe["steps"] * recipe["rows"] * (recipe["length"] - 1),
-        "dictionaries": {short: repr(one) for short, one in bundle.dictionaries.items()},
+        "dictionaries": dict(
+            zip(dictionary_names(folders[shipped]), map(repr, bundle.dictionaries.values()), strict=True)
+        ),
         "words": len(TOKEN_ID),
         "classes": len(CLASSES),
         "contexts": len(halves[0].labels.context_names),
@@ -337,7 +339,7 @@ def card_text(card: dict[str, Any]) -> str:
         .format(
             **{name: recipe[name] for name in ("seed", "steps", "layer", "features", "k", "width")},
             **{name: f"{entry['value']:.2f}" for name, entry in measured.items()},
-            percent={name: f"{100 * entry['value']:.0f} %" for name, entry in measured.items()},
+            percent={name: f"{100 * entry['value']:.1f} %" for name, entry in measured.items()},
             **{name: card[name] for name in ("run", "samples", "tokens", "words", "classes", "contexts", "parameters")},
             cpu=f"{low:.0f}–{high:.0f}",
             number=len(card["cpu_seconds"]),
@@ -345,13 +347,14 @@ def card_text(card: dict[str, Any]) -> str:
             list="\n".join(f"- `{name}`: {text[1:-1]}" for name, text in card["dictionaries"].items()),
             fit_table=_table(measured, DICTIONARIES, _FIT),
             explained_table=_table(measured, DICTIONARIES | CONTROLS, _EXPLAINED),
-            causal=measured_table(measured, *_CAUSAL),
+            losses=measured_table(measured, "model_loss", "stream_ablated", "mlp_ablated"),
+            causal=measured_table(measured, "next_", "brackets_"),
             concepts=", ".join(
-                f"{name} ({f1:.2f}, feature {feature})"
+                f"`{name}` ({f1:.2f}, feature {feature})"
                 for name, (feature, f1) in card["concepts"].items()
                 if f1 > CLEAR
             ),
-            poor=", ".join(f"{name} ({f1:.2f})" for name, (_, f1) in card["concepts"].items() if f1 < 0.3),
+            poor=", ".join(f"`{name}` ({f1:.2f})" for name, (_, f1) in card["concepts"].items() if f1 < 0.3),
         )
     )
 
