@@ -20,7 +20,7 @@ from interpwidgets.models.train.known.cards import KNOWN, SYSTEMS, card_text, co
 from interpwidgets.models.train.known.exchange import Exchange, exchanged, recorded
 from interpwidgets.models.train.known.facts import PEOPLE
 from interpwidgets.models.train.known.graph import side_of
-from interpwidgets.models.train.known.measure import measures, path_scores, roc_auc, scores
+from interpwidgets.models.train.known.measure import PAIRS, measures, path_scores, roc_auc, scores
 from interpwidgets.models.train.known.recipes import RECIPES
 from interpwidgets.models.train.known.siit import Strict, components, interchange, spare, token_ids, tokens_of
 from interpwidgets.models.train.loop import train
@@ -268,7 +268,7 @@ def test_patching_by_hand_finds_what_the_sweep_finds(known, module, model) -> No
     pair = next(iter(known.pairs))
     found = scores(known, model, SEED, pairs=[pair])
     random = Random(f"{known.name} {pair} {SEED}")
-    pairs = [known.pairs[pair](random, "heldout") for _ in range(16)]
+    pairs = [known.pairs[pair](random, "heldout") for _ in range(PAIRS)]
     ids = token_ids(known)
 
     def difference(logits, clean, corrupted) -> float:

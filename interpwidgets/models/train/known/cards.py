@@ -27,14 +27,14 @@ __all__ = ["CONTROLS", "KNOWN", "SYSTEMS", "card_text", "control_measures", "tra
 KNOWN: dict[str, Known] = {known.name: known for known in (IOI, FACTS, BRACKETS)}
 CONTROLS = "controls"
 """The folder, in that of the runs, of those that are trained on behaviour alone."""
-_SAMPLES = 8
+_SAMPLES = 6
 
 
 def train_control(name: str, seed: int, out: Path) -> Path:
     """Train the control of a system: same words, shape, prompts and steps, no exchange."""
     from interpwidgets.models.train.loop import train
 
-    return train(Strict(KNOWN[name], RECIPES[name](seed=seed, strict=False)), out / CONTROLS)
+    return train(Strict(KNOWN[name], RECIPES[name](seed=seed, strict=False)), out / CONTROLS, progress=False)
 
 
 def control_measures(known: Known, model: Any, seed: int) -> dict[str, float]:

@@ -40,8 +40,8 @@ __all__ = [
     "trace_auc",
 ]
 
-ROWS = 256  # held-out prompts in a sample
-PAIRS = 16  # pairs of them, for each way to differ
+ROWS = 128  # held-out prompts in a sample
+PAIRS = 12  # pairs of them, for each way to differ
 
 TRACED = 4  # prompts of which a sample traces each
 

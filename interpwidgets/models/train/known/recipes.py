@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from interpwidgets.models.train.known.siit import Recipe
 
@@ -13,6 +14,7 @@ __all__ = ["RECIPES", "BracketsRecipe", "FactsRecipe", "IOIRecipe"]
 class IOIRecipe(Recipe):
     """Of `ioi-known`."""
 
+    apart: ClassVar[bool] = True
     steps: int = 1000
     first: int = 150
 
@@ -21,6 +23,7 @@ class IOIRecipe(Recipe):
 class FactsRecipe(Recipe):
     """Of `facts-known`."""
 
+    apart: ClassVar[bool] = True
     steps: int = 1200
 
 

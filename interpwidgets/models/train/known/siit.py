@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,8 @@ __all__ = [
 class Recipe:
     """Everything the weights depend on."""
 
+    apart: ClassVar[bool] = False
+    """Whether all that carries nothing is exchanged in every row while the rest is silent."""
     seed: int = 0
     steps: int = 3000
     checkpoint_every: int = 250
@@ -176,6 +178,8 @@ class Strict(Task):
     def _silent(self) -> dict[Any, Tensor]:
         """Let what carries nothing write nothing at first; give, for each matrix that writes, which rows these are."""
         carriers, found = {node.component for node in self.known.graph.nodes}, {}
+        if not self.recipe.strict:
+            return {}
         for layer, block in enumerate(self.model.transformer.h):
             heads = [("z", layer, head) not in carriers for head in range(self.recipe.heads)]
             found[block.attn.c_proj.weight] = torch.tensor(heads).repeat_interleave(self.recipe.width // len(heads))
@@ -226,9 +230,11 @@ class Strict(Task):
         taken = [self.telling(rng, prompts, row) for row in range(rows)]
         others = [other for other, _ in taken] + [rng.randrange(rows) for _ in prompts]
         exchange = Exchange(prompts * 2, [prompts[other] for other in others], self.model.config)
-        for row in range(rows + rows // 2):
-            if row >= rows or rng.random() < 0.8:
-                spare(self.known, exchange, row, prompts[row % rows], self.some(rng))
+        alone = r.apart and number < self.optimiser.until
+        for row in range(2 * rows if alone else rows + rows // 2):
+            if alone or row >= rows or rng.random() < 0.8:
+                parts = components(self.model.config) if alone else self.some(rng)
+                spare(self.known, exchange, row, prompts[row % rows], parts)
             if row < rows:
                 taken[row][1].put(exchange, row)
                 answers[row] = taken[row][1].answer
