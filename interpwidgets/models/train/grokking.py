@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from interpwidgets.models.train.gpt2 import new_gpt2
 from interpwidgets.models.train.loop import Task
 from interpwidgets.models.train.optimiser import Optimiser
 
@@ -33,7 +34,7 @@ class Recipe:
     """Everything the weights depend on."""
 
     seed: int = 0
-    steps: int = 2500
+    steps: int = 4000
     checkpoint_every: int = 50
     modulus: int = 53
     train_share: float = 0.75
@@ -88,13 +89,8 @@ def number_tokenizer(modulus: int) -> Any:
 
 def new_model(recipe: Recipe) -> Any:
     """Build the untrained model; nothing but the seed decides its weights."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    # What tells the sums it was trained on: pairs(modulus, train_share, split_seed).
-    split: dict[str, Any] = {
-        "modulus": recipe.modulus, "train_share": recipe.train_share, "split_seed": recipe.seed,
-    }  # fmt: skip
-    config = GPT2Config(
+    model = new_gpt2(
+        recipe.seed,
         vocab_size=recipe.modulus + 3,
         n_positions=recipe.context,
         n_embd=recipe.width,
@@ -102,21 +98,15 @@ def new_model(recipe: Recipe) -> Any:
         n_head=recipe.heads,
         n_inner=recipe.neurons,
         activation_function="relu",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
         layer_norm_epsilon=_LARGE,
         initializer_range=recipe.start,
         tie_word_embeddings=False,
         bos_token_id=None,
-        eos_token_id=None,
-        dtype="float32",  # the files hold float16, which is for storing: transformers computes in this type
-        architectures=["GPT2LMHeadModel"],
-        **split,
+        # What tells the sums it was trained on: pairs(modulus, train_share, split_seed).
+        modulus=recipe.modulus,
+        train_share=recipe.train_share,
+        split_seed=recipe.seed,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model: Any = GPT2LMHeadModel(config)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if ".ln_" in name:

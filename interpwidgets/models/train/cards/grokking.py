@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from interpwidgets.models.load import load
-from interpwidgets.models.train.card import measured_table, rounded
+from interpwidgets.models.train.card import blanks, measured_table, rounded
 from interpwidgets.models.train.fourier import (
     embedding_power,
     filtered,
@@ -235,49 +235,36 @@ def _more(folders: dict[str, Path], runs: dict[str, Run], shipped: str) -> dict[
 
 def card_text(card: dict[str, Any]) -> str:
     """Write the card in Markdown."""
-    measured, recipe = card["measured"], card["recipe"]
-    seeds = list(card["cpu_seconds"])
-    low, high = min(card["cpu_seconds"].values()), max(card["cpu_seconds"].values())
-    moments = card["moments"]
+    moments = card["moments"].values()
+    tables = {
+        "does": ("train_accuracy", "test_accuracy", "test_loss", "weight_norm"),
+        "structure": [name for name in MEASURES if name.startswith(("keys", "doubles", "neurons"))],
+        "from_logits": [*(name for name in MEASURES if name.endswith("_logits")), "restricted_loss", "excluded_loss"],
+        "from_embedding": [
+            name for name in MEASURES if name.endswith("_embedding") and name.startswith(("only", "without"))
+        ],
+        "from_neurons": ("without_mlp", "without_following", "without_others", "only_one_frequency"),
+    }
+    given = blanks(card) | {
+        **{name: measured_table({n: card["measured"][n] for n in chosen}) for name, chosen in tables.items()},
+        "over": {name: _range(entry["seeds_range"]) for name, entry in card["measured"].items()},
+        "share": f"{card['recipe']['train_share']:.0%}",
+        "first": card["checkpoints"][1]["step"],
+        "frequencies": "; ".join(
+            f"seed {seed}: {', '.join(map(str, keys))}" for seed, keys in card["frequencies"].items()
+        ),
+        "memorised": _span(each["memorised"] for each in moments),
+        "generalised": _span(each["generalised"] for each in moments),
+        "plateau": f"{max(each['test_accuracy_when_memorised'] for each in moments):.3f}",
+        "float16": f"{max(card['float16'].values()):.4f}",
+        "progress": _progress_table(card["checkpoints"]),
+    }
+    return (Path(__file__).parent / f"{NAME}.md").read_text("utf-8").format(**given)
 
-    def table(*names: str) -> str:
-        return measured_table({name: measured[name] for name in names})
 
-    def over_seeds(name: str) -> str:
-        least, most = measured[name]["seeds_range"]
-        return f"{least:.2f}" if f"{least:.2f}" == f"{most:.2f}" else f"{least:.2f} to {most:.2f}"
-
-    return (
-        (Path(__file__).parent / f"{NAME}.md")
-        .read_text("utf-8")
-        .format(
-            **{name: recipe[name] for name in ("seed", "steps", "width", "heads", "neurons", "modulus", "context")},
-            **{name: recipe[name] for name in ("rate", "decay", "start")},
-            share=f"{recipe['train_share']:.0%}",
-            parameters=card["parameters"],
-            cpu=f"{low:.0f}–{high:.0f}",
-            run=card["run"],
-            number=len(seeds),
-            seeds=", ".join(seeds),
-            first=card["checkpoints"][1]["step"],
-            does=table("train_accuracy", "test_accuracy", "test_loss", "weight_norm"),
-            structure=table(*(n for n in MEASURES if n.startswith(("keys", "doubles", "neurons")))),
-            logits=table(*(n for n in MEASURES if n.endswith("_logits")), "restricted_loss", "excluded_loss"),
-            embedding=table(
-                *(n for n in MEASURES if n.endswith("_embedding") and n not in ("keys_embedding", "doubles_embedding"))
-            ),
-            neurons_table=table("without_mlp", "without_following", "without_others", "only_one_frequency"),
-            over={name: over_seeds(name) for name in MEASURES},
-            frequencies="; ".join(
-                f"seed {seed}: {', '.join(map(str, keys))}" for seed, keys in card["frequencies"].items()
-            ),
-            memorised=_span(each["memorised"] for each in moments.values()),
-            generalised=_span(each["generalised"] for each in moments.values()),
-            plateau=f"{max(each['test_accuracy_when_memorised'] for each in moments.values()):.3f}",
-            float16=f"{max(card['float16'].values()):.4f}",
-            progress=_progress_table(card["checkpoints"]),
-        )
-    )
+def _range(ends: list[float]) -> str:
+    least, most = (f"{end:.2f}" for end in ends)
+    return least if least == most else f"{least} to {most}"
 
 
 def _span(values: Any) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from interpwidgets.models.toys import ToySuperposition
-from interpwidgets.models.train.card import measured_table, rounded
+from interpwidgets.models.train.card import blanks, measured_table, rounded
 from interpwidgets.models.train.superposition import NAME, RATIOS, SMALL, SPARSITIES, Recipe, Superposition
 from interpwidgets.models.train.system import System
 
@@ -291,39 +291,22 @@ def _more(folders: dict[str, Path], _runs: dict[str, Run], shipped: str) -> dict
 
 def card_text(card: dict[str, Any]) -> str:
     """Write the card in Markdown."""
-    measured, recipe = card["measured"], card["recipe"]
-    low, high = min(card["cpu_seconds"].values()), max(card["cpu_seconds"].values())
-
-    def table(*starts: str) -> str:
-        return measured_table(measured, *starts)
-
-    return (
-        (Path(__file__).parent / f"{NAME}.md")
-        .read_text("utf-8")
-        .format(
-            **{name: recipe[name] for name in ("seed", "steps", "rate", "batch", "restarts", "noise", "spread")},
-            **{name: f"{entry['value']:.2f}" for name, entry in measured.items()},
-            large=recipe["restarts_of_large"],
-            many=recipe["restarts_of_many"],
-            judged=recipe["judged_on"],
-            toys=card["toys"],
-            count=f"{measured['tetrahedra']['value']:.0f}",
-            parameters=card["parameters"],
-            cpu=f"{low:.0f}–{high:.0f}",
-            run=card["run"],
-            number=len(card["cpu_seconds"]),
-            seeds=", ".join(card["cpu_seconds"]),
-            samples=card["samples"],
-            geometry=table("pentagon", "square", "octahedron", "tetrahed", "triangle", "pair_"),
-            importance=table("important"),
-            plateaus=table("plateau", "phase"),
-            effects=table("superposition", "steered", "erased"),
-            level_table=table("levels"),
-            binding=table("bound", "swapped", "asked", "both", "absent"),
-            level_values="; ".join(f"{n}: {', '.join(f'{h:.2f}' for h in at)}" for n, at in card["levels"].items()),
-            tables="\n\n".join(_geometry_table(each) for each in card["geometry"]),
-        )
-    )
+    tables = {
+        "geometry": ("pentagon", "square", "octahedron", "tetrahed", "triangle", "pair_"),
+        "importance": ("important",),
+        "plateaus": ("plateau", "phase"),
+        "effects": ("superposition", "steered", "erased"),
+        "level_table": ("levels",),
+        "binding": ("bound", "swapped", "asked", "both", "absent"),
+    }
+    given = blanks(card) | {
+        **{name: measured_table(card["measured"], *starts) for name, starts in tables.items()},
+        "toys": card["toys"],
+        "count": f"{card['measured']['tetrahedra']['value']:.0f}",
+        "level_values": "; ".join(f"{n}: {', '.join(f'{h:.2f}' for h in at)}" for n, at in card["levels"].items()),
+        "tables": "\n\n".join(_geometry_table(each) for each in card["geometry"]),
+    }
+    return (Path(__file__).parent / f"{NAME}.md").read_text("utf-8").format(**given)
 
 
 def _geometry_table(table: dict[str, Any]) -> str:
