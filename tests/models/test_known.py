@@ -315,8 +315,13 @@ def test_the_card_keeps_what_the_issue_asks_for(known, card) -> None:
     assert set(card["measured"]) == set(measures(known))
     for measure, entry in card["measured"].items():
         assert len(entry["seeds"]) >= 3
-        if not measure.startswith("auc"):
-            assert entry["value"] >= 0.98, measure
+        held = min(entry["seeds"].values())
+        if measure.startswith("interchange_changed_"):
+            assert held >= 0.95, measure  # of fewer prompts, and none of them right by chance
+        elif measure.startswith(("behaviour", "interchange_", "others_one", "others_all")):
+            assert held >= 0.98, measure
+        elif measure == "others_write":
+            assert held > 0, measure  # what carries nothing is quiet, and there
 
 
 def test_the_graph_of_the_card_is_that_of_the_code(known, card) -> None:
