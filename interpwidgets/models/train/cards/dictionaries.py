@@ -382,5 +382,4 @@ SYSTEM = System(
     assemble=assemble,
     load=load_bundle,
     more=_more,
-    samples=8,
 )
