@@ -42,7 +42,7 @@ MEASURES = {
     "octahedron_dimensionality": "the same: dimensionality, mean (three antipodal pairs: 1/2)",
     "tetrahedron_angles": "4 on/off features in 3 dimensions, sparsity .9: farthest from 109.47°",
     "tetrahedron_dimensionality": "the same: dimensionality, mean (a tetrahedron: 3/4)",
-    "tetrahedra": "the same, of the six sparsities from .5 to .97: with all angles within 6° of 109.47°",
+    "tetrahedra": "the same, of the five sparsities from .7 to .97: with all angles within 6° of 109.47°",
     "triangle_angles": "3 on/off features in 2 dimensions, sparsity .9: farthest from 120°",
     "triangle_dimensionality": "the same: dimensionality, mean (a triangle: 2/3)",
     "pair_and_two": "4 features, 0 to 1, in 3 dimensions, sparsity .7 to .97: dimensionality farthest from 1, 1, ½, ½",
@@ -95,7 +95,7 @@ def _geometry(toys: ToySuperposition) -> dict[str, float]:
 
     pentagons, square = some(5, 2, 0.9, 0.95, 0.97), some(5, 2, 0.5)[0]
     octahedra = some(6, 3, 0.7, 0.8, 0.9, 0.95, 0.97)
-    tetrahedra = some(4, 3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, values="binary")
+    tetrahedra = some(4, 3, 0.7, 0.8, 0.9, 0.95, 0.97, values="binary")
     uniform = some(4, 3, 0.7, 0.8, 0.9, 0.95, 0.97)
     triangles = some(3, 2, 0.9, values="binary")
     graded = {sparsity: toys.select(features=5, hidden=2, sparsity=sparsity, importance=0.9) for sparsity in SPARSITIES}
@@ -110,8 +110,8 @@ def _geometry(toys: ToySuperposition) -> dict[str, float]:
         "square_dimensionality": _mean_dimensionality([square]),
         "octahedron_angles": max(_from_angles(toy, 90.0, 180.0) for toy in octahedra),
         "octahedron_dimensionality": _mean_dimensionality(octahedra),
-        "tetrahedron_angles": _from_angles(tetrahedra[3], TETRAHEDRON),
-        "tetrahedron_dimensionality": _mean_dimensionality(tetrahedra[3:4]),
+        "tetrahedron_angles": _from_angles(tetrahedra[2], TETRAHEDRON),
+        "tetrahedron_dimensionality": _mean_dimensionality(tetrahedra[2:3]),
         "tetrahedra": float(sum(_from_angles(toy, TETRAHEDRON) < 6 for toy in tetrahedra)),
         "triangle_angles": max(_from_angles(toy, 120.0) for toy in triangles),
         "triangle_dimensionality": _mean_dimensionality(triangles),
