@@ -164,7 +164,7 @@ class Strict(Task):
         self.ids = token_ids(known)
         self.model = new_model(recipe, len(self.ids))
         self.read_outs = ReadOuts(known, self.model.config, recipe.seed)
-        self.optimiser = ReadingOptimiser(
+        optimiser = ReadingOptimiser(
             self.model,
             self.read_outs,
             recipe.steps,
@@ -173,7 +173,9 @@ class Strict(Task):
             is_matrix=lambda name, weight: ".c_" in name and weight.ndim == 2,
             warm_up=recipe.warm_up,
         )
-        self.optimiser.silent, self.optimiser.until = self._silent(), round(recipe.silent * recipe.steps)
+        self.silent_until = optimiser.until = round(recipe.silent * recipe.steps)
+        optimiser.silent = self._silent()
+        self.optimiser = optimiser
 
     def _silent(self) -> dict[Any, Tensor]:
         """Let what carries nothing write nothing at first; give, for each matrix that writes, which rows these are."""
@@ -230,7 +232,7 @@ class Strict(Task):
         taken = [self.telling(rng, prompts, row) for row in range(rows)]
         others = [other for other, _ in taken] + [rng.randrange(rows) for _ in prompts]
         exchange = Exchange(prompts * 2, [prompts[other] for other in others], self.model.config)
-        alone = r.apart and number < self.optimiser.until
+        alone = r.apart and number < self.silent_until
         for row in range(2 * rows if alone else rows + rows // 2):
             if alone or row >= rows or rng.random() < 0.8:
                 parts = components(self.model.config) if alone else self.some(rng)
