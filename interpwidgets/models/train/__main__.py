@@ -44,9 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.command == "card":
         from interpwidgets.models.train.card import write_card
+        from interpwidgets.models.train.loop import one_thread
 
         chosen = system(given.system)
-        write_card(chosen, given.out, given.ship, given.into or chosen.folder)
+        with one_thread():
+            write_card(chosen, given.out, given.ship, given.into or chosen.folder)
     elif given.command == "check":
         sys.exit(_check(given.systems or list(SYSTEMS)))
     else:
@@ -68,14 +70,16 @@ def _make(chosen: System, seed: int, steps: int | None, out: Path) -> Path:
 def _check(names: list[str]) -> int:
     """Print every number with its interval; count those that do not hold."""
     from interpwidgets.models.train.card import check
+    from interpwidgets.models.train.loop import one_thread
 
     seed, failed = secrets.randbits(30), 0
     sys.stdout.write(f"prompts drawn from seed {seed}\n")
-    for name in names:
-        for row in check(system(name), seed):
+    with one_thread():
+        for row in (row for name in names for row in check(system(name), seed)):
             failed += not row.holds
             verdict = "" if row.holds else "   OUTSIDE"
-            sys.stdout.write(f"{name:22} {row.measure:36} {row.value:8.4f}   {row.low:.4f} … {row.high:.4f}{verdict}\n")
+            number = f"{row.value:8.4f}   {row.low:.4f} … {row.high:.4f}"
+            sys.stdout.write(f"{row.system:22} {row.measure:36} {number}{verdict}\n")
     sys.stdout.write(f"{failed} numbers outside their interval\n" if failed else "every number holds\n")
     return int(failed > 0)
 

@@ -19,11 +19,11 @@ from interpwidgets.errors import InputError
 from interpwidgets.models.train.runs import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from interpwidgets.models.train.system import System
 
-__all__ = ["Checked", "blanks", "check", "finished_runs", "measured_table", "write_card"]
+__all__ = ["Checked", "blanks", "check", "finished_runs", "measured_table", "reach_of", "rounded", "write_card"]
 
 DEVIATIONS = 5.0
 SMALLEST = 0.003  # a measure that happened not to vary still may
@@ -139,6 +139,12 @@ def measured_table(entries: dict[str, Any], *starts: str) -> str:
     return "\n".join(lines)
 
 
+def reach_of(values: Sequence[float]) -> float:
+    """Say how far from the mean of some samples another one may lie."""
+    ended = {*values} in ({0.0}, {1.0})
+    return max(DEVIATIONS * statistics.stdev(values), AT_THE_END if ended else SMALLEST)
+
+
 def rounded(value: float, to: Any = round) -> float:
     """Round to four places, up or down if asked."""
     return float(to(value * 10_000)) / 10_000
@@ -148,9 +154,7 @@ def _measured(system: System, samples: dict[str, list[dict[str, float]]], shippe
     measured = {}
     for name, what in system.measures.items():
         values = [sample[name] for sample in samples[shipped]]
-        mean, spread = statistics.fmean(values), statistics.stdev(values)
-        ended = {*values} in ({0.0}, {1.0})
-        reach = max(DEVIATIONS * spread, AT_THE_END if ended else SMALLEST)
+        mean, reach = statistics.fmean(values), reach_of(values)
         of_seeds = {seed: statistics.fmean(sample[name] for sample in each) for seed, each in samples.items()}
         measured[name] = {
             "what": what,

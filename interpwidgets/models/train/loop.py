@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from interpwidgets.models.train.optimiser import Optimiser
 
-__all__ = ["Task", "train"]
+__all__ = ["Task", "one_thread", "train"]
 
 
 class Task(ABC):
@@ -92,7 +92,7 @@ def train(task: Task, out: Path, *, until: int | None = None, progress: bool = T
         task.restore(run.load_state())
     before = run.log()[-1]["cpu_seconds"] - time.process_time() if run.log() else -time.process_time()
     goal = task.recipe.steps if until is None else min(until, task.recipe.steps)
-    with _one_thread(), tqdm(total=goal, initial=max(done, 0), disable=not progress, unit="step") as bar:
+    with one_thread(), tqdm(total=goal, initial=max(done, 0), disable=not progress, unit="step") as bar:
         if done < 0:
             _keep(run, 0, task, before)
         for number in range(max(done, 0), goal):
@@ -120,8 +120,12 @@ def _keep(run: Run, step: int, task: Task, before: float) -> dict[str, float]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sum in one order always: with more threads, the same seed would give other weights from time to time."""
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: sums are taken in one order always, and small models wait for no other thread.
+
+    With more, a seed would give other weights from time to time, and two processes on two cores would take many times
+    as long.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -60,6 +60,7 @@ SYSTEMS: dict[str, str] = {
     **dict.fromkeys(
         [f"compiled-{name}" for name in ("frequency", "induction", "parentheses", "reverse", "sort")], "compiled"
     ),
+    "ioi-known": "known.cards",
     "brackets-known": "known.cards",
     "grok-add": "cards.grokking",
     "toy-superposition": "cards.superposition",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interpwidgets.models.load import load
-from interpwidgets.models.train.card import DEVIATIONS, SMALLEST, measured_table, rounded
+from interpwidgets.models.train.card import blanks, measured_table, reach_of, rounded
 from interpwidgets.models.train.known.brackets import BRACKETS
 from interpwidgets.models.train.known.facts import FACTS
 from interpwidgets.models.train.known.ioi import IOI
@@ -28,6 +28,9 @@ KNOWN: dict[str, Known] = {known.name: known for known in (IOI, FACTS, BRACKETS)
 CONTROLS = "controls"
 """The folder, in that of the runs, of those that are trained on behaviour alone."""
 _SAMPLES = 6
+_MATCHED = """
+- *A start that looks for itself.* Queries and keys of {} begin as the same map, so that a token finds its like.
+  Without, some seeds find the name that is *not* said again, and carry that name itself along."""
 
 
 def train_control(name: str, seed: int, out: Path) -> Path:
@@ -79,7 +82,7 @@ def _spread(model: Any, said: dict[str, str], known: Known) -> dict[str, Any]:
     found = {}
     for name, what in said.items():
         values = [sample[name] for sample in samples]
-        mean, reach = statistics.fmean(values), max(DEVIATIONS * statistics.stdev(values), SMALLEST)
+        mean, reach = statistics.fmean(values), reach_of(values)
         found[name] = {"what": what, "value": rounded(mean), "interval": [rounded(mean - reach), rounded(mean + reach)]}
     return found
 
@@ -96,34 +99,23 @@ def _label(part: Component) -> str:
 def card_text(known: Known, card: dict[str, Any]) -> str:
     """Write the card in Markdown."""
     recipe, measured = card["recipe"], card["measured"]
-    low, high = min(card["cpu_seconds"].values()), max(card["cpu_seconds"].values())
     here = Path(__file__).parent
-    own = (here / f"{known.name}.md").read_text("utf-8")
-    return (
-        (here / "card.md")
-        .read_text("utf-8")
-        .format(
-            name=known.name,
-            own=own.strip(),
-            nodes=_node_table(card),
-            reads=_reads(known),
-            example=_example(known),
-            **{key: recipe[key] for key in ("seed", "steps", "layers", "heads", "width", "rows")},
-            first=recipe["first"],
-            silent=100 * recipe["silent"],
-            parameters=card["parameters"],
-            words=len(known.words) + 3,
-            cpu=f"{low:.0f}–{high:.0f}",
-            run=card["run"],
-            samples=card["samples"],
-            number=len(card["cpu_seconds"]),
-            seeds=", ".join(card["cpu_seconds"]),
-            carries=measured_table(measured, "behaviour", "interchange", "others"),
-            found=measured_table(measured, "auc"),
-            control=_control_table(card),
-            components=_component_table(known, card),
-        )
-    )
+    matched = " and ".join(f"head {layer}.{head}" for layer, head in recipe["matched"])
+    given = blanks(card) | {
+        "name": known.name,
+        "own": (here / f"{known.name}.md").read_text("utf-8").strip(),
+        "nodes": _node_table(card),
+        "reads": _reads(known),
+        "example": _example(known),
+        "silent": 100 * recipe["silent"],
+        "matched": _MATCHED.format(matched) if matched else "",
+        "words": len(known.words) + 3,
+        "carries": measured_table(measured, "behaviour", "interchange", "others"),
+        "found": measured_table(measured, "auc"),
+        "control": _control_table(card),
+        "components": _component_table(known, card),
+    }
+    return (here / "card.md").read_text("utf-8").format(**given)
 
 
 def _node_table(card: dict[str, Any]) -> str:

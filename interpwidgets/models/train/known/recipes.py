@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from interpwidgets.models.train.known.siit import Recipe
 
@@ -14,17 +13,25 @@ __all__ = ["RECIPES", "BracketsRecipe", "FactsRecipe", "IOIRecipe"]
 class IOIRecipe(Recipe):
     """Of `ioi-known`."""
 
-    apart: ClassVar[bool] = True
-    steps: int = 1000
-    first: int = 150
+    steps: int = 2400
+    first: int = 350
+    silent: float = 0.7
+    apart: bool = True
+    matched: tuple[tuple[int, int], ...] = ((0, 1),)
+    matrix_rate: float = 0.007
+    other_rate: float = 0.002
 
 
 @dataclass(frozen=True)
 class FactsRecipe(Recipe):
     """Of `facts-known`."""
 
-    apart: ClassVar[bool] = True
-    steps: int = 1200
+    steps: int = 2400
+    first: int = 350
+    silent: float = 0.7
+    apart: bool = True
+    matrix_rate: float = 0.007
+    other_rate: float = 0.002
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 
 from interpwidgets.models.train.corpus import BOS, PAD
-from interpwidgets.models.train.gpt2 import waves
+from interpwidgets.models.train.gpt2 import GELU, new_gpt2, waves
 from interpwidgets.models.train.known.exchange import Exchange, exchanged, recorded
 from interpwidgets.models.train.known.readout import ReadingOptimiser, ReadOuts
 from interpwidgets.models.train.loop import Task
@@ -50,8 +50,6 @@ __all__ = [
 class Recipe:
     """Everything the weights depend on."""
 
-    apart: ClassVar[bool] = False
-    """Whether all that carries nothing is exchanged in every row while the rest is silent."""
     seed: int = 0
     steps: int = 3000
     checkpoint_every: int = 250
@@ -67,6 +65,10 @@ class Recipe:
     """How many steps the read-outs come first, nothing being exchanged yet."""
     silent: float = 0.6
     """The share of the steps in which what carries nothing writes nothing."""
+    apart: bool = False
+    """Whether in these steps all that carries nothing is exchanged in every row."""
+    matched: tuple[tuple[int, int], ...] = ()
+    """Heads, by layer and number, whose queries and keys start out alike, so that they look for the same token."""
     asked: float = 0.5
     """The share of the other steps over which they fade."""
     matrix_rate: float = 0.02
@@ -96,30 +98,27 @@ def components(config: Any) -> list[Component]:
 
 def new_model(recipe: Any, words: int) -> Any:
     """Build the untrained model; nothing but the seed decides its weights."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    config = GPT2Config(
+    model = new_gpt2(
+        recipe.seed,
         vocab_size=words,
         n_positions=recipe.context,
         n_embd=recipe.width,
         n_layer=recipe.layers,
         n_head=recipe.heads,
-        activation_function="gelu_pytorch_tanh",  # GPT-2's own, computed in one step
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
+        activation_function=GELU,
         bos_token_id=BOS,
-        eos_token_id=None,
         pad_token_id=PAD,
-        dtype="float32",
-        architectures=["GPT2LMHeadModel"],
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
-        model: Any = GPT2LMHeadModel(config)
+    width, size = recipe.width, recipe.width // recipe.heads
+    generator = torch.Generator().manual_seed(recipe.seed)
     with torch.no_grad():
-        model.transformer.wte.weight.mul_(recipe.word_scale / config.initializer_range)
-        model.transformer.wpe.weight.copy_(waves(recipe.context, recipe.width) * recipe.position_scale)
+        model.transformer.wte.weight.mul_(recipe.word_scale / model.config.initializer_range)
+        model.transformer.wpe.weight.copy_(waves(recipe.context, width) * recipe.position_scale)
+        for layer, head in recipe.matched:
+            own = slice(head * size, (head + 1) * size)
+            alike = torch.linalg.qr(torch.randn(width, size, generator=generator)).Q
+            read = model.transformer.h[layer].attn.c_attn.weight.view(width, 3, width)  # [width, q k v, head · d_head]
+            read[:, 0, own] = read[:, 1, own] = alike
     return model
 
 
@@ -230,17 +229,21 @@ class Strict(Task):
         run = live.detached()
         answers = [self.known.answer(prompt) for prompt in prompts * 2]
         taken = [self.telling(rng, prompts, row) for row in range(rows)]
-        others = [other for other, _ in taken] + [rng.randrange(rows) for _ in prompts]
-        exchange = Exchange(prompts * 2, [prompts[other] for other in others], self.model.config)
+        # The rest is not from where the node is: else all that is exchanged with it would tell its value too.
+        others = {"nodes": [other for other, _ in taken] * 2, "rest": [rng.randrange(rows) for _ in prompts * 2]}
+        nodes, rest = (Exchange(prompts * 2, [prompts[o] for o in each], self.model.config) for each in others.values())
         alone = r.apart and number < self.silent_until
         for row in range(2 * rows if alone else rows + rows // 2):
             if alone or row >= rows or rng.random() < 0.8:
                 parts = components(self.model.config) if alone else self.some(rng)
-                spare(self.known, exchange, row, prompts[row % rows], parts)
+                spare(self.known, rest, row, prompts[row % rows], parts)
             if row < rows:
-                taken[row][1].put(exchange, row)
+                taken[row][1].put(nodes, row)
                 answers[row] = taken[row][1].answer
-        with exchanged(self.model, run, torch.tensor(others), exchange):
+        with (
+            exchanged(self.model, run, torch.tensor(others["rest"]), rest),
+            exchanged(self.model, run, torch.tensor(others["nodes"]), nodes),
+        ):
             loss = self._loss(tokens.repeat(2, 1), prompts * 2, answers)
         return torch.add(loss, asked, alpha=asking)
 
