@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from interpwidgets.errors import InputError
 from interpwidgets.models.train.__main__ import main
-from interpwidgets.models.train.card import finished_runs, write_card
+from interpwidgets.models.train.card import finished_runs, reach_of, write_card
 from interpwidgets.models.train.cards.induction import SYSTEM, chosen_steps
 from interpwidgets.models.train.induction import Induction, Recipe, new_model
 from interpwidgets.models.train.loop import train
@@ -177,6 +177,15 @@ def test_checkpoints_are_chosen_around_the_step_where_copying_is_half_learnt() -
     assert 1225 in steps  # 0.45
     assert 3000 not in steps  # that is the model itself
     assert len(steps) >= 20
+
+
+def test_an_interval_is_five_deviations_and_never_nothing() -> None:
+    values = [0.4, 0.5, 0.6, 0.55]
+    mean = sum(values) / 4
+    deviation = (sum((value - mean) ** 2 for value in values) / 3) ** 0.5
+    assert reach_of(values) == pytest.approx(5 * deviation)
+    assert reach_of([2.0] * 6) == 0.003
+    assert reach_of([1.0] * 6) == reach_of([0.0] * 6) == 0.02  # a share that never missed may still miss
 
 
 def test_muon_makes_directions_orthogonal() -> None:
