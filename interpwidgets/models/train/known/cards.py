@@ -63,14 +63,13 @@ def _more(known: Known, folders: dict[str, Path], runs: dict[str, Run], shipped:
 
 
 def _behaving(known: Known, folder: Path, run: Run) -> Any:
-    """Put the control of a run beside the weights that are shipped, and load it."""
-    recipe = RECIPES[known.name](seed=run.about["recipe"]["seed"], strict=False)
-    about = Strict(known, recipe).about()
-    control = Run(run.folder.parent / CONTROLS / f"{known.name}-seed-{recipe.seed}-{about['run']}", about)
+    """Put the control of a run beside the weights that are shipped, trained now if it is not there, and load it."""
+    recipe = run.about["recipe"]
+    control = train_control(known.name, recipe["seed"], run.folder.parent)
     place = folder / "control"
     place.mkdir(exist_ok=True)
     for name in ("model.safetensors", "config.json"):
-        shutil.copy(control.checkpoint(recipe.steps) / name, place / name)
+        shutil.copy(control / f"step-{recipe['steps']:05d}" / name, place / name)
     for path in folder.glob("tokenizer*.json"):
         shutil.copy(path, place / path.name)
     return load(place)
