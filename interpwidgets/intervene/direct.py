@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,12 @@ from interpwidgets.intervene.metrics import BoundMetric, Metric, as_metric
 from interpwidgets.models.hooks import norm_scale
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.parts import Block
-from interpwidgets.models.record import recorder
+from interpwidgets.models.record import record, recorder
 from interpwidgets.models.sites import Site
 from interpwidgets.models.tape import lacks
-from interpwidgets.models.tokenize import Prompts, read_prompts
+from interpwidgets.models.tokenize import Batch, Prompts, read_prompts
 from interpwidgets.stats import interval
+from interpwidgets.tokens import Tokens
 
 __all__ = ["LogitAttribution", "direct_logit_attribution"]
 
@@ -49,6 +52,9 @@ class LogitAttribution:
     constant: Floats  # [prompt], biases of the final norm and of the unembedding
     total: Floats  # [prompt], before any soft-cap
     softcap: float | None = None
+    tokens: tuple[Tokens, ...] = ()  # of each prompt
+    positions: tuple[int, ...] = ()  # of each prompt: whose logits are split
+    _layer: Callable[[int], Floats] | None = None  # [prompt, head, key], see `sources`
 
     @property
     def n(self) -> int:
@@ -64,6 +70,32 @@ class LogitAttribution:
     def contributions(self) -> Floats:
         """All of them side by side, [prompt, component]; each row adds up to its prompt's total."""
         return np.stack([values for _, _, _, values in self._columns()], axis=-1)
+
+    def sources(self, layer: int, head: int) -> Floats:
+        """What a head's contribution is made of: the source token whose value it carried, [prompt, key].
+
+        A head writes Σ_key pattern[key] · v[key] · W_O, so its contribution is a sum over the tokens that it attends
+        to; each row adds up to `heads[:, layer, head]`. Keys after the position that is read, or after the end of a
+        shorter prompt, are NaN. Computed when a layer is first asked for, by one more pass.
+
+        Elhage et al. 2021, "A mathematical framework for transformer circuits" (attention heads as information
+        movement).
+
+        Raises InputError for a head that is not there or does not split that way, NoAttentionError for a model whose
+        values cannot be recorded.
+        """
+        layers, heads = self.heads.shape[1:]
+        if not (0 <= layer < layers and 0 <= head < heads) or np.isnan(self.heads[:, layer, head]).any():
+            raise InputError(f"There is no layer {layer}, head {head}: {layers} layers × {heads} heads were split.")
+        if self._layer is None:
+            raise InputError("This attribution came without its model; make it with direct_logit_attribution(…).")
+        if layer not in self._found:
+            self._found[layer] = self._layer(layer)
+        return self._found[layer][:, head]
+
+    @cached_property
+    def _found(self) -> dict[int, Floats]:
+        return {}
 
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The largest contributions either way, in the mean over prompts."""
@@ -169,9 +201,13 @@ def direct_logit_attribution(model: Model | Any, prompts: Prompts, metric: Metri
             found = _heads(model, layer, part, values["z", layer], values["attn_out", layer], direction)
             if found is not None:
                 heads[:, layer, : found.shape[1]] = found
+
+    def by_source(layer: int) -> Floats:
+        return _by_source(model, batch, bound.positions[:, 0], layer, direction, heads[:, layer])
+
     return LogitAttribution(
         model.name, bound.name, embed, heads, attn, mlp, whole - embed - np.nansum(attn, 1) - np.nansum(mlp, 1),
-        constant, total, head.cap,
+        constant, total, head.cap, tuple(batch.tokens), tuple(bound.positions[:, 0].tolist()), by_source,
     )  # fmt: skip
 
 
@@ -225,6 +261,39 @@ def _held(norm: nn.Module, x: Tensor) -> Tensor:
 
 def _heads(model: Model, layer: int, part: Block, z: Tensor, attn: Tensor, direction: Tensor) -> Floats | None:
     """What each head writes along a direction, [prompt, head]; None if it cannot be told."""
+    along = _before_norm(model, part, z, attn, direction)
+    if along is None:
+        return None
+    return _numbers(torch.einsum("phd,hdm,pm->ph", z.double(), _w_o(model, layer, z), along))
+
+
+def _by_source(model: Model, batch: Batch, positions: Tensor, layer: int, direction: Tensor, heads: Floats) -> Floats:
+    """What each head carries from each key, [prompt, head, key]; NaN where there is none to be seen."""
+    rec = record(model, {name: value.cpu() for name, value in batch.inputs.items()},
+                 sites=["q", "k", "v", "z", "attn_out"], layers=[layer])  # fmt: skip
+    rows, part = torch.arange(len(positions)), model.anatomy.parts[layer]
+    z, attn, v = rec["z", layer], rec["attn_out", layer], rec["v", layer].double()  # v: [prompt, key, kv head, d_head]
+    along = _before_norm(model, part, z[rows, positions], attn[rows, positions], direction)
+    assert along is not None  # or there would be no heads
+    read = torch.einsum("hdm,pm->phd", _w_o(model, layer, v), along)
+    group = read.shape[1] // v.shape[2]  # heads that share a value
+    values = torch.einsum("pkhd,phd->phk", v.repeat_interleave(group, dim=2), read)
+    found = np.full((*heads.shape, v.shape[1]), np.nan)
+    for prompt, pos in enumerate(positions.tolist()):
+        for head in range(read.shape[1]):
+            pattern = rec.pattern(layer, head, prompt, queries=pos, keys=slice(0, pos + 1)).double()
+            found[prompt, head, : pos + 1] = _numbers(pattern * values[prompt, head, : pos + 1].cpu())
+    gap, size = np.abs(np.nansum(found, -1) - heads)[:, : read.shape[1]].max(), np.nanmax(np.abs(heads))
+    if not gap <= _tolerance(model) * max(size, 1e-6):
+        raise InputError(
+            f"What the heads of layer {layer} of {model.name} write is not attention times values (it differs by "
+            f"{gap:.1e}), so it does not split by source token."
+        )
+    return found
+
+
+def _before_norm(model: Model, part: Block, z: Tensor, attn: Tensor, direction: Tensor) -> Tensor | None:
+    """The direction [prompt, d_model] along which z · W_O reads what attention writes; None if there is none."""
     assert part.z is not None
     assert part.attn_out is not None
     module, scale = part.attn_out.module, part.attn_out.scale
@@ -237,10 +306,12 @@ def _heads(model: Model, layer: int, part: Block, z: Tensor, attn: Tensor, direc
             if after.shape != attn.shape or not _close(after * scale, attn, model):
                 return None
             (direction,) = torch.autograd.grad((_held(module, before).double() * direction).sum(), before)
-    written = torch.einsum(
-        "phd,hdm,pm->ph", z.double(), model.anatomy.w_o(layer).to(z.device).double(), direction.double()
-    )
-    return _numbers(written * scale)
+    return direction.double() * scale
+
+
+def _w_o(model: Model, layer: int, like: Tensor) -> Tensor:
+    """A layer's output matrices in double precision, [head, d_head, d_model]."""
+    return model.anatomy.w_o(layer).to(like.device).double()
 
 
 def _linear(bound: BoundMetric, logits: Tensor) -> Tensor:

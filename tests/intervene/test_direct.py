@@ -189,3 +189,61 @@ def test_a_model_that_does_not_add_up_is_refused() -> None:
     module.lm_head.register_forward_pre_hook(lambda _, args: (args[0].tanh(),) if args[0].ndim > 2 else None)
     with pytest.raises(iw.InputError, match="more in its head"):
         direct_logit_attribution(iw.Model(module), [5, 6, 7], METRIC)
+
+
+@pytest.mark.parametrize("name", ["induction-2l", "ioi-known"])
+def test_a_heads_contribution_splits_by_source_token_as_the_formula_says(name, rng) -> None:
+    """Against a loop in float64: softmax of the scores, times v, times W_O, along the direction that is read."""
+    model = iw.load(name)
+    size = model.config.vocab_size
+    prompts = [rng.integers(0, size, length).tolist() for length in (9, 14)]
+    answers = rng.permutation(size)[:4].tolist()
+    found = direct_logit_attribution(model, prompts, iw.logit_diff(answers[:2], answers[2:]))
+    assert found.positions == (8, 13)
+    w = {key: weight.detach().double().numpy() for key, weight in model.module.state_dict().items()}
+    layers, heads, width = model.n_layers, model.n_heads, model.d_model
+    d_head = width // heads
+    for i, prompt in enumerate(prompts):
+        rec = record(model, prompt, sites=["resid_pre", "resid_post"])
+        x = rec["resid_post", layers - 1][0, -1].double().numpy()
+        unembed = model.module.lm_head.weight.detach().double().numpy()
+        read = (unembed[answers[i]] - unembed[answers[2 + i]]) * w["transformer.ln_f.weight"] / np.sqrt(x.var() + 1e-5)
+        direction = read - read.mean()
+        for layer in range(layers):
+            block = f"transformer.h.{layer}"
+            stream = rec["resid_pre", layer][0].double().numpy()
+            normed = (stream - stream.mean(-1, keepdims=True)) / np.sqrt(stream.var(-1, keepdims=True) + 1e-5)
+            normed = normed * w[f"{block}.ln_1.weight"] + w[f"{block}.ln_1.bias"]
+            qkv = normed @ w[f"{block}.attn.c_attn.weight"] + w[f"{block}.attn.c_attn.bias"]
+            q, k, v = (part.reshape(len(prompt), heads, d_head) for part in np.split(qkv, 3, axis=-1))
+            w_o = w[f"{block}.attn.c_proj.weight"].reshape(heads, d_head, width)
+            for head in range(heads):
+                scores = np.array([q[-1, head] @ k[key, head] for key in range(len(prompt))]) / np.sqrt(d_head)
+                weights = np.exp(scores - scores.max())
+                weights /= weights.sum()
+                truth = [weights[key] * (v[key, head] @ w_o[head] @ direction) for key in range(len(prompt))]
+                sources = found.sources(layer, head)[i]
+                np.testing.assert_allclose(sources[: len(prompt)], truth, atol=1e-5)
+                assert np.isnan(sources[len(prompt) :]).all()
+                np.testing.assert_allclose(np.nansum(sources), found.heads[i, layer, head], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma2", "mixtral", "gpt_neox"])
+def test_sources_add_up_to_the_head_whatever_the_family(family, rng) -> None:
+    """Values shared by several heads, rotary queries, a norm after attention; and a position in the middle."""
+    found = direct_logit_attribution(
+        model_of(family), rng.integers(8, zoo.VOCABULARY, (2, 7)), iw.logit_diff(3, 7, pos=4)
+    )
+    for layer in range(3):
+        for head in range(4):
+            sources = found.sources(layer, head)
+            assert np.isnan(sources[:, 5:]).all()
+            np.testing.assert_allclose(sources[:, :5].sum(-1), found.heads[:, layer, head], rtol=2e-3, atol=1e-4)
+
+
+def test_a_head_that_is_not_there_has_no_sources(rng) -> None:
+    found = direct_logit_attribution(model_of("gpt2"), rng.integers(8, zoo.VOCABULARY, (1, 5)), METRIC)
+    with pytest.raises(iw.InputError, match="no layer 3, head 0: 3 layers × 4 heads"):
+        found.sources(3, 0)
+    with pytest.raises(iw.InputError, match="no layer 0, head -1"):
+        found.sources(0, -1)
