@@ -36,7 +36,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "attention": lambda: attention.run((32, 128, 512, 1024), rounds=1, limit=25, peer_lengths=(32, 128)),
             "long": lambda: long.run(((12, 12, 16384), (1, 1, 131072)), rounds=1),
             "record": lambda: record.run(((64, 7), (256, 5), (512, 3))),
-            "sweep": lambda: sweep.run(((64, 1),), rounds=3, sweep_rounds=1),
+            "sweep": lambda: sweep.run(((64, 1),), rounds=3, sweep_rounds=3),
         }
     return {
         "package": lambda: package.run(rounds=1),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         LogitLens,
         Metric,
         Node,
+        Outcome,
         Patch,
         Scale,
         Scrubbed,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         logit_diff,
         logit_lens,
         loss,
+        outcome,
         patch_sweep,
         path_patch,
         path_sweep,
@@ -50,7 +52,7 @@ if TYPE_CHECKING:
     )
     from interpwidgets.models import Dictionary, Model, Recording, load, load_dictionary, record
     from interpwidgets.tokens import Tokens
-    from interpwidgets.views import AttentionView, View, save_page
+    from interpwidgets.views import AttentionView, Dashboard, View, link, save_page
 
 __version__ = "0.1.0"
 
@@ -61,6 +63,7 @@ _HOME = {
     "AttentionView": "views",
     "Axis": "intervene",
     "CausalTrace": "intervene",
+    "Dashboard": "views",
     "Dictionary": "models",
     "Effect": "intervene",
     "Effects": "intervene",
@@ -75,8 +78,9 @@ _HOME = {
     "Metric": "intervene",
     "Model": "models",
     "NoAttentionError": "errors",
-    "NotRecordedError": "errors",
     "Node": "intervene",
+    "NotRecordedError": "errors",
+    "Outcome": "intervene",
     "Patch": "intervene",
     "Recording": "models",
     "Scale": "intervene",
@@ -94,6 +98,7 @@ _HOME = {
     "generate": "intervene",
     "integrated_attribution_patch": "intervene",
     "kl": "intervene",
+    "link": "views",
     "load": "models",
     "load_dictionary": "models",
     "log_prob": "intervene",
@@ -101,6 +106,7 @@ _HOME = {
     "logit_diff": "intervene",
     "logit_lens": "intervene",
     "loss": "intervene",
+    "outcome": "intervene",
     "patch_sweep": "intervene",
     "path_patch": "intervene",
     "path_sweep": "intervene",
@@ -118,6 +124,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "AttentionView",
     "Axis",
     "CausalTrace",
+    "Dashboard",
     "Dictionary",
     "Effect",
     "Effects",
@@ -134,6 +141,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "NoAttentionError",
     "Node",
     "NotRecordedError",
+    "Outcome",
     "Patch",
     "Recording",
     "Scale",
@@ -151,6 +159,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "generate",
     "integrated_attribution_patch",
     "kl",
+    "link",
     "load",
     "load_dictionary",
     "log_prob",
@@ -158,6 +167,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "logit_diff",
     "logit_lens",
     "loss",
+    "outcome",
     "patch_sweep",
     "path_patch",
     "path_sweep",

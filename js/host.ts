@@ -19,15 +19,31 @@ export async function mount(widget: Widget, el: HTMLElement, state: State): Prom
     _opening: first.map((entry) => ({ ...entry, data: bytes(entry.data) })),
   };
   const listeners = new Map<string, Set<Listener>>();
+  const history = { past: [] as [string, unknown][][], future: [] as [string, unknown][][], open: false };
+  const step = (come: [string, unknown][][], go: [string, unknown][][]) => {
+    const before = come.pop();
+    if (!before) return;
+    go.push(before.map(([name]) => [name, traits[name]]));
+    for (const [name, value] of before) put(name, value);
+  };
+  const put = (name: string, value: unknown) => {
+    traits[name] = value;
+    emit(`change:${name}`);
+    emit("change");
+  };
   const emit = (event: string, ...args: unknown[]) => listeners.get(event)?.forEach((listener) => listener(...args));
   const model: Model = {
     get: <T>(name: string) => traits[name] as T,
     set(name, value) {
-      traits[name] = value;
-      emit(`change:${name}`);
-      emit("change");
+      if (history.open) history.past.at(-1)!.push([name, traits[name]]);
+      else history.past.push([[name, traits[name]]]);
+      history.open = true;
+      history.future = [];
+      put(name, value);
     },
-    save_changes() {},
+    save_changes() {
+      history.open = false;
+    },
     on(event, listener) {
       listeners.set(event, (listeners.get(event) ?? new Set()).add(listener as Listener));
     },
@@ -35,7 +51,10 @@ export async function mount(widget: Widget, el: HTMLElement, state: State): Prom
       listeners.get(event)?.delete(listener as Listener);
     },
     send(content) {
-      const keys = (content as { tiles: string[] }).tiles;
+      const { tiles: keys, undo } = content as { tiles?: string[]; undo?: boolean };
+      if (undo !== undefined)
+        step(...((undo ? [history.past, history.future] : [history.future, history.past]) as [[], []]));
+      if (!keys) return;
       const tiles = keys.map((key) => ({ key, ...(stored.get(key)?.meta ?? { error: "not stored in this page" }) }));
       const buffers = keys.flatMap((key) => stored.get(key)?.data ?? []).map(bytes);
       queueMicrotask(() => emit("msg:custom", { tiles }, buffers));
@@ -43,6 +62,21 @@ export async function mount(widget: Widget, el: HTMLElement, state: State): Prom
   };
   await widget.render({ model, el, signal: new AbortController().signal });
   return model;
+}
+
+/** Keep traits of several models equal: each group names them as [model, trait]. */
+export function link(models: Model[], groups: [number, string][][]) {
+  for (const group of groups)
+    for (const [from, name] of group)
+      models[from]!.on(`change:${name}`, () => {
+        const value = models[from]!.get(name);
+        for (const [to, other] of group) {
+          const model = models[to]!;
+          if (to === from || JSON.stringify(model.get(other)) === JSON.stringify(value)) continue;
+          model.set(other, value);
+          model.save_changes();
+        }
+      });
 }
 
 function bytes(base64: string): DataView {

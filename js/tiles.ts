@@ -34,7 +34,9 @@ const PATIENCE = 4000; // ms without an answer until the reader is told
 export class Tiles {
   private cache = new Map<string, Tile | Error>(); // in the order of last use
   private wants = new Map<object, string[]>();
+  private stale = new Set<string>(); // tiles of the data before: shown until those of the data now are here
   private asked = new Set<string>();
+  private version: number;
   private listeners = new Set<Listener>();
   private timer: ReturnType<typeof setTimeout> | undefined;
   /** Whether Python has left a request unanswered for a while. */
@@ -44,12 +46,22 @@ export class Tiles {
     private model: Model,
     signal: AbortSignal,
   ) {
-    const receive = (content: { tiles?: Answer[] }, buffers: DataView[]) => {
-      if (content.tiles) void this.receive(content.tiles, buffers);
+    this.version = model.get("_version");
+    const receive = (content: { tiles?: Answer[]; version?: number }, buffers: DataView[]) => {
+      if (!content.tiles) return;
+      if ((content.version ?? this.version) === this.version) void this.receive(content.tiles, buffers);
+      else this.again();
+    };
+    const renew = () => {
+      this.version = model.get("_version");
+      for (const key of this.cache.keys()) this.stale.add(key);
+      void this.open(model.get("_opening")).then(() => this.again());
     };
     model.on("msg:custom", receive);
+    model.on("change:_version", renew);
     signal.addEventListener("abort", () => {
       model.off("msg:custom", receive);
+      model.off("change:_version", renew);
       clearTimeout(this.timer);
     });
   }
@@ -58,7 +70,7 @@ export class Tiles {
   async open(entries: { key: string; meta: Meta; data: DataView }[]) {
     const read = entries.map(async ({ key, meta, data }) => {
       const tile = await unpack(meta, data).catch(() => undefined);
-      if (tile) this.cache.set(key, tile); // else it is asked for like any other
+      if (tile) this.keep(key, tile); // else it is asked for like any other
     });
     await Promise.all(read);
     this.changed(entries.map(({ key }) => key));
@@ -98,9 +110,20 @@ export class Tiles {
     return () => void this.listeners.delete(listener);
   }
 
+  private keep(key: string, tile: Tile | Error) {
+    this.cache.set(key, tile);
+    this.stale.delete(key);
+  }
+
+  /** What was asked of the data before is asked of the data now. */
+  private again() {
+    this.asked.clear();
+    this.ask();
+  }
+
   private ask() {
     if (this.asked.size) return;
-    const missing = [...this.wants.values()].flat().filter((key) => !this.cache.has(key));
+    const missing = [...this.wants.values()].flat().filter((key) => !this.cache.has(key) || this.stale.has(key));
     const tiles = [...new Set(missing)].slice(0, PER_MESSAGE);
     if (!tiles.length) return;
     this.asked = new Set(tiles);
@@ -136,7 +159,7 @@ export class Tiles {
             : await unpack(answer, arrived[i]!).catch(
                 (error: unknown) => new Error(`unreadable tile: ${String(error)}`),
               );
-        this.cache.set(answer.key, tile);
+        this.keep(answer.key, tile);
         this.asked.delete(answer.key);
       }),
     );
@@ -156,6 +179,7 @@ export class Tiles {
       if (bytes <= CACHE_BYTES) break;
       if (kept.has(key)) continue;
       this.cache.delete(key);
+      this.stale.delete(key);
       bytes -= size(tile);
     }
   }

@@ -18,12 +18,12 @@ export const px = (lengths: Record<string, number>) =>
     .map(([name, length]) => `${name}:${length}px`)
     .join(";");
 
-const useRedraw = () => useReducer((count: number, _: void) => count + 1, 0)[1];
+const useCount = () => useReducer((count: number, _: void) => count + 1, 0);
 
 /** The model's traits, and how to set some of them: at once here, then in Python and every other view of the model. */
 export function useTraits<T extends object>(names: readonly (keyof T & string)[]): [T, (some: Partial<T>) => void] {
   const { model } = useShared();
-  const redraw = useRedraw();
+  const [, redraw] = useCount();
   useLayoutEffect(() => {
     const changed = () => redraw();
     for (const name of names) model.on(`change:${name}`, changed);
@@ -43,22 +43,29 @@ export interface Asked {
   error(key: string): Error | undefined;
   errors: string[];
   missing: number;
+  came: number; // how often some of them came: what was made of them is then made again
 }
 
 /** Ask for tiles, in order of importance, and be drawn again as they come. */
 export function useTiles(keys: string[]): Asked {
   const { tiles } = useShared();
-  const redraw = useRedraw();
+  const [came, redraw] = useCount();
   const owner = useRef({}).current;
   const wanted = keys.join("\n");
   useLayoutEffect(() => {
     tiles.want(owner, keys);
-    return tiles.subscribe((came) => keys.some((key) => came.has(key)) && redraw());
+    return tiles.subscribe((those) => keys.some((key) => those.has(key)) && redraw());
   }, [tiles, wanted]);
   useLayoutEffect(() => () => tiles.want(owner, []), [tiles]);
   const errors = keys.flatMap((key) => tiles.error(key)?.message ?? []);
   const missing = keys.filter((key) => !tiles.peek(key)).length - errors.length;
-  return { get: (key) => tiles.peek(key), error: (key) => tiles.error(key), errors: [...new Set(errors)], missing };
+  return {
+    get: (key) => tiles.peek(key),
+    error: (key) => tiles.error(key),
+    errors: [...new Set(errors)],
+    missing,
+    came,
+  };
 }
 
 /** Whether Python has been silent for a while: the kernel is busy, or gone. */
@@ -97,6 +104,8 @@ function isDark(el: HTMLElement): boolean {
   return 0.299 * r + 0.587 * g + 0.114 * b > 128;
 }
 
+export const NARROW = 720; // CSS pixels: below, a view stacks what it else puts side by side
+
 /** The width there is, as it changes. */
 export function useWidth(): number {
   const { el } = useShared();
@@ -127,6 +136,7 @@ export function view(View: ComponentType) {
         </Context.Provider>,
         el,
       );
+      el.addEventListener("keydown", (event) => undo(model, event), { signal: end.signal });
       if (model.get("_live")) tiles.hello();
       return () => {
         end.abort();
@@ -134,6 +144,14 @@ export function view(View: ComponentType) {
       };
     },
   };
+}
+
+/** Ctrl+Z and Ctrl+Shift+Z, where no text is being written. */
+function undo(model: Model, event: KeyboardEvent) {
+  const writing = (event.target as HTMLElement).matches("input, textarea, [contenteditable]");
+  if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== "z" || writing) return;
+  event.preventDefault();
+  model.send({ undo: !event.shiftKey });
 }
 
 /** Errors are shown where the reader looks: in the output, not in the console. */

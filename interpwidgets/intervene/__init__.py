@@ -22,6 +22,7 @@ from interpwidgets.intervene.metrics import (
     prob,
     rank,
 )
+from interpwidgets.intervene.outcomes import Outcome, outcome
 from interpwidgets.intervene.paths import path_patch, path_sweep
 from interpwidgets.intervene.running import run
 from interpwidgets.intervene.scrub import Hypothesis, Node, Scrubbed, causal_scrub
@@ -46,6 +47,7 @@ __all__ = [
     "LogitLens",
     "Metric",
     "Node",
+    "Outcome",
     "Patch",
     "Scale",
     "Scrubbed",
@@ -65,6 +67,7 @@ __all__ = [
     "logit_diff",
     "logit_lens",
     "loss",
+    "outcome",
     "patch_sweep",
     "path_patch",
     "path_sweep",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from operator import index
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import traitlets
@@ -16,7 +16,7 @@ from interpwidgets.views.tile import Tile
 from interpwidgets.views.view import View
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from interpwidgets.views.drawing import Drawing
 
 __all__ = ["AttentionView", "Edge"]
 
@@ -62,7 +62,8 @@ class AttentionView(View, view="attention"):
         TraitError: a setting out of range.
     """
 
-    title = traitlets.Unicode().tag(sync=True)
+    _roles: ClassVar[dict[str, str]] = {"position": "query"}
+
     prompts = traitlets.List(traitlets.Dict(), help="each prompt: name, shape, chunks", read_only=True).tag(sync=True)
     prompt = traitlets.CInt(0, help="the prompt shown").tag(sync=True)
     compare = traitlets.CInt(None, allow_none=True, help="a second prompt, shown beside the first").tag(sync=True)
@@ -114,7 +115,7 @@ class AttentionView(View, view="attention"):
         self.set_trait("labels", [[*self._head_named(head), str(text)] for head, text in (labels or {}).items()])
         self.set_trait("score_names", self._tiles.score_names)
         long = max(source.shape[3] for source in self._sources) > 128
-        super().__init__(**{"scale": "log" if long else "sqrt", "title": "Attention", **settings})
+        super().__init__(settings, scale="log" if long else "sqrt", title="Attention")
         self.open_with(self._tiles.first_screen(self._on_screen()))
 
     # What is shown -----------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ class AttentionView(View, view="attention"):
 
     # Without a page --------------------------------------------------------------------------------------------------
 
-    def picture(self) -> Image:
+    def picture(self) -> Drawing:
         """All heads small and the one shown large, with axes and a legend."""
         from interpwidgets.views.picture import attention_picture
 

@@ -17,14 +17,13 @@ from interpwidgets.errors import InputError
 from interpwidgets.views import finder, pyramid
 from interpwidgets.views.derived import Difference, OverHeads, Rollout
 from interpwidgets.views.source import AttentionSource, Floats
-from interpwidgets.views.tile import Tile
+from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
 from interpwidgets.views.view import key_of
 
 __all__ = ["AttentionTiles", "Shown"]
 
 BAND = 1 << 16  # exact weights sent at once: a whole head up to 256 × 256, else as many rows (or columns) as fit
 COLUMN = 1 << 28  # weights summed for a band of columns at most: all of a prompt of 16,384 tokens
-CHUNK = 1024  # tokens sent at once
 OPENING_TOKENS = 4 * CHUNK
 OPENING_HEADS = 512_000  # bytes of exact weights that travel with the view: all heads of a short prompt
 _SCREEN = 512  # pixels of a head on the first screen, about
@@ -117,10 +116,7 @@ class AttentionTiles:
     def _tokens(self, prompt: int, axis: str, chunk: int) -> Tile:
         source = self.sources[prompt]
         tokens = source.query_tokens if axis == "query" else source.key_tokens
-        part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
-        ids = None if tokens.ids is None else tokens.ids[part].tolist()
-        special = np.flatnonzero(tokens.special[part]).tolist()
-        return Tile.of_json({"text": tokens[part], "ids": ids, "special": special})
+        return tokens_tile(tokens, chunk)
 
     def _scores(self, prompt: int, minus: int, name: str, region: Sequence[int] = ()) -> Floats:
         if name in self.scores:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from numpy.typing import NDArray
 
 from interpwidgets.tokens import Tokens
 from interpwidgets.views import pyramid
+from interpwidgets.views.drawing import ACCENT, LINE, MUTED, PAD, WIDTH, Drawing
 from interpwidgets.views.palette import lut, place
 from interpwidgets.views.source import AttentionSource, Floats
 
@@ -20,15 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["attention_picture", "strongest_edges"]
 
-WIDTH, LARGE, PAD = 920, 380, 14  # pixels
+LARGE = 380  # pixels
 LABELS = 76  # for tokens beside the large head
-INK, MUTED, LINE, ACCENT = "#1b1b1f", "#6b6b74", "#d5d5db", "#d9480f"
 EDGES = 12
 _WEIGHTS = 1 << 20  # looked at for the table; a longer head is read on evenly spaced queries
-_SUBSTITUTES = {"␣": "_", "↵": "\\n", "⇥": "\\t", "−": "-", "→": "->", "×": "x", "⟨": "<", "⟩": ">"}
 
 
-def attention_picture(view: AttentionView) -> Image.Image:
+def attention_picture(view: AttentionView) -> Drawing:
     """All heads as thumbnails and the selected one large, with axes and a legend, on white."""
     source = view.shown_source()
     layers, heads, queries, keys = source.shape
@@ -42,13 +39,13 @@ def attention_picture(view: AttentionView) -> Image.Image:
     atlas = pyramid.decode(view.atlas_tile())  # [layer, head, row, column]
     low, high = view.colour_range or (0.0, float(np.nanmax(np.abs(large), initial=0)) or 1.0)
 
-    def colours(values: Floats, top: float) -> Image.Image:
+    def colours(values: Floats, top: float) -> NDArray[np.uint8]:
         at = place(np.nan_to_num(values), view.scale, low, top, keys, signed)
         pixels = lut("diverging-light" if signed else "light")[at]
         if source.causal:
             rows, columns = values.shape
             pixels[np.arange(columns)[None, :] > np.arange(rows)[:, None]] = 255
-        return Image.fromarray(pixels)
+        return pixels
 
     left = WIDTH - 3 * PAD - LABELS - LARGE
     pitch = max(2, min(66, (left - 24) // heads))
@@ -57,93 +54,43 @@ def attention_picture(view: AttentionView) -> Image.Image:
     box = max(1, int(LARGE * shape[1])), max(1, int(LARGE * shape[0]))
     top = 54
     height = top + max(layers * pitch + 12, box[1] + LABELS + 34)
-    canvas = Image.new("RGB", (WIDTH, height), "white")
-    draw = ImageDraw.Draw(canvas)
-    write = _Writer(draw)
-    write((PAD, 8), f"{view.title}: {source.name}", 16)
-    write((PAD, 32), f"{layers} layers × {heads} heads", 12, MUTED)
+    drawing = Drawing(WIDTH, height)
+    drawing.text((PAD, 8), f"{view.title}: {source.name}", 16)
+    drawing.text((PAD, 32), f"{layers} layers × {heads} heads", 12, MUTED)
     top_of_all = float(np.nanmax(np.abs(atlas), initial=0)) or 1.0
     shared = view.colour_range[1] if view.colour_range else top_of_all
     for layer in range(layers):
         y = top + layer * pitch
         if side >= 9:
-            write((PAD, y + side // 2 - 6), f"L{layer}", 10, MUTED)
+            drawing.text((PAD, y + side // 2 - 6), f"L{layer}", 10, MUTED)
         for head in range(heads):
             x = PAD + 24 + head * pitch
-            thumb = colours(atlas[layer, head], shared).resize((side, side), Image.Resampling.BOX)
-            canvas.paste(thumb, (x, y))
+            drawing.pixels((x, y), (side, side), colours(atlas[layer, head], shared), smooth=True)
             here = view.aggregate == "none" and (layer, head) == (view.layer, view.head)
-            draw.rectangle((x - 1, y - 1, x + side, y + side), outline=ACCENT if here else LINE, width=1)
+            drawing.rect((x - 1, y - 1), (side + 2, side + 2), outline=ACCENT if here else LINE)
     x = WIDTH - PAD - LARGE
-    write((x, 32), view.shown_name(), 13)
-    canvas.paste(colours(large, high).resize(box, Image.Resampling.NEAREST), (x, top))
-    draw.rectangle((x - 1, top - 1, x + box[0], top + box[1]), outline=LINE)
-    _axis(canvas, write, source.query_tokens, queries, box[1], (x, top), vertical=True)
-    _axis(canvas, write, source.key_tokens, keys, box[0], (x, top + box[1]), vertical=False)
-    write((x - LABELS, top + box[1] + 6), "query ↑ key →", 10, MUTED)
-    _legend(canvas, write, (x, height - 34), view.scale, -high if signed else low, high, signed)
-    return canvas
+    drawing.text((x, 32), view.shown_name(), 13)
+    drawing.pixels((x, top), box, colours(large, high))
+    drawing.rect((x - 1, top - 1), (box[0] + 2, box[1] + 2), outline=LINE)
+    _axis(drawing, source.query_tokens, queries, box[1], (x, top), vertical=True)
+    _axis(drawing, source.key_tokens, keys, box[0], (x, top + box[1]), vertical=False)
+    drawing.text((x - LABELS, top + box[1] + 6), "query ↑ key →", 10, MUTED)
+    what = f"{'difference of weights' if signed else 'attention weight'}, {view.scale}"
+    palette = "diverging-light" if signed else "light"
+    drawing.colour_bar((x, height - 34), f"{-high if signed else low:.3g}", f"{high:.3g}", what, palette)
+    return drawing
 
 
-def _axis(
-    canvas: Image.Image, write: _Writer, tokens: Tokens, size: int, length: int, at: tuple[int, int], vertical: bool
-) -> None:
+def _axis(drawing: Drawing, tokens: Tokens, size: int, length: int, at: tuple[int, int], vertical: bool) -> None:
     cell = length / size
     step = 1 if cell >= 10 else 10 ** math.ceil(math.log10(30 / cell))
     for i in range(0, size, step):
         text = str(tokens[i]) if step == 1 else f"{i:,}"
-        label = write.label(text, LABELS - 6)
         middle = (i + 0.5) * cell
         if vertical:
-            canvas.paste(label, (at[0] - 5 - label.width, int(at[1] + middle - label.height / 2)))
+            drawing.text((at[0] - 5, at[1] + middle - 6), text, 10, MUTED, anchor="end", width=LABELS - 6)
         else:
-            turned = label.rotate(-90, expand=True, fillcolor="white")
-            canvas.paste(turned, (int(at[0] + middle - turned.width / 2), at[1] + 4))
-
-
-def _legend(
-    canvas: Image.Image, write: _Writer, at: tuple[int, int], scale: str, low: float, high: float, signed: bool
-) -> None:
-    ramp = np.repeat(lut("diverging-light" if signed else "light")[None], 8, axis=0)
-    canvas.paste(Image.fromarray(ramp).resize((200, 8)), at)
-    x, y = at
-    write((x, y + 10), f"{low:.3g}", 10, MUTED)
-    write((x + 176, y + 10), f"{high:.3g}", 10, MUTED)
-    write((x + 212, y - 3), f"{'difference of weights' if signed else 'attention weight'}, {scale}", 10, MUTED)
-
-
-class _Writer:
-    """Text in whatever font there is; characters it lacks are spelt with ones it has."""
-
-    def __init__(self, draw: ImageDraw.ImageDraw) -> None:
-        self._draw = draw
-
-    def __call__(self, at: tuple[int, int], text: str, size: int, colour: str = INK) -> None:
-        self._draw.text(at, _drawable(text, size), fill=colour, font=_font(size))
-
-    def label(self, text: str, width: int) -> Image.Image:
-        """A token on a strip of white, cut to `width`."""
-        font, text = _font(10), _drawable(text, 10)
-        while len(text) > 1 and font.getlength(text) > width:
-            text = text[:-2] + "…"
-        image = Image.new("RGB", (max(1, math.ceil(font.getlength(text))), 12), "white")
-        ImageDraw.Draw(image).text((0, 0), text, fill=MUTED, font=font)
-        return image
-
-
-@cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    for name in ("DejaVuSans.ttf", "Arial Unicode.ttf", "segoeui.ttf"):
-        with suppress(OSError):
-            return ImageFont.truetype(name, size)
-    return ImageFont.load_default(size)
-
-
-@cache
-def _drawable(text: str, size: int) -> str:
-    font = _font(size)
-    lacking = bytes(font.getmask("\U0010fffe"))
-    return "".join(c if bytes(font.getmask(c)) != lacking else _SUBSTITUTES.get(c, "?") for c in text)
+            drawing.text((at[0] + middle - 6, at[1] + 4), text, 10, MUTED, width=LABELS - 6, turned=True)
 
 
 def strongest_edges(view: AttentionView) -> tuple[list[str], list[list[str]]]:

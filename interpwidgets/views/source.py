@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
 from interpwidgets.tokens import Tokens
+from interpwidgets.views.numbers import array_of
 
 __all__ = ["ArraySource", "AttentionSource", "attention_sources"]
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
+_WHAT = "Attention (a Recording, [layer, head, query, key] weights, output_attentions, or an ActivationCache)"
 _STRIP = 128  # rows checked at a time: a strip of a long pattern stays in the cache
 
 
@@ -150,12 +152,12 @@ def _keys_like(queries: Tokens, n_keys: int) -> Tokens:
 def _prompts(data: Any) -> list[list[NDArray[Any]]]:
     """Per prompt, one `[head, query, key]` array a layer."""
     if isinstance(data, (tuple, list)) and data and hasattr(data[0], "shape"):  # output_attentions
-        return _of_batch([_array(layer) for layer in data], "A tuple of attentions")
+        return _of_batch([array_of(layer, _WHAT) for layer in data], "A tuple of attentions")
     if cached := _transformer_lens_patterns(data):
-        layers = [_array(layer) for layer in cached]
+        layers = [array_of(layer, _WHAT) for layer in cached]
         layers = [layer[None] if layer.ndim == 3 else layer for layer in layers]  # remove_batch_dim() leaves three
         return _of_batch(layers, "A cache's hook_pattern entries")
-    array = _array(data)
+    array = array_of(data, _WHAT)
     if array.ndim != 4:
         few = {3: " Add the missing axis: attention[None].", 2: " Add the missing axes: attention[None, None]."}
         many = {5: " Choose one prompt of the batch first."}
@@ -198,25 +200,6 @@ def _transformer_lens_patterns(data: Any) -> list[Any]:
             "run_with_cache(…) keeps them unless names_filter leaves them out."
         )
     return [found[layer] for layer in sorted(found)]
-
-
-def _array(data: Any) -> NDArray[Any]:
-    """NumPy from NumPy, torch on any device and in any float type, or nested lists."""
-    if hasattr(data, "detach"):  # a torch tensor, without importing torch
-        data = data.detach().cpu()
-        data = data.float() if not str(data.dtype).endswith(("float32", "float64")) else data
-        data = data.numpy()
-    try:
-        array = np.asarray(data)
-    except ValueError as error:
-        raise InputError(f"Attention must be a regular [layer, head, query, key] array: {error}.") from None
-    if array.dtype.kind not in "fiub":
-        kind = type(data).__name__
-        raise InputError(
-            f"Cannot read attention from {kind}. Give a Recording, a [layer, head, query, key] array of weights, "
-            "Hugging Face output_attentions, or a TransformerLens ActivationCache."
-        )
-    return array
 
 
 def _check(layers: Sequence[NDArray[Any]], rows: bool) -> None:

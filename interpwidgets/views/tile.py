@@ -10,7 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Tile"]
+from interpwidgets.tokens import Tokens
+
+__all__ = ["CHUNK", "Tile", "tokens_tile"]
+
+CHUNK = 1024  # tokens sent at once
 
 _KINDS = {"|u1": "u1", "|i1": "i1", "<f4": "f4", "<i4": "i4"}
 _SMALL = 512  # bytes not worth deflating
@@ -38,3 +42,10 @@ class Tile:
         if len(data) > _SMALL and len(packed := zlib.compress(data, 1)) < 0.9 * len(data):
             return {**meta, "zip": True}, packed
         return meta, data
+
+
+def tokens_tile(tokens: Tokens, chunk: int) -> Tile:
+    """The tokens from position `chunk · CHUNK` on, as the page reads them: texts as shown, ids, which are special."""
+    part = slice(chunk * CHUNK, (chunk + 1) * CHUNK)
+    ids = None if tokens.ids is None else tokens.ids[part].tolist()
+    return Tile.of_json({"text": tokens[part], "ids": ids, "special": np.flatnonzero(tokens.special[part]).tolist()})

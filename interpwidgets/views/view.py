@@ -4,35 +4,42 @@ What travels, and when. A trait is small, flows both ways and can be observed. A
 by key; `View.tile` answers, data or an error, always. The tiles of the first screen go along with the opening state,
 so that nothing waits for a second round trip; a page without a kernel is the same view with more tiles in it.
 
-The page asks `{"tiles": [key, …]}`, each key a JSON object as a string; Python answers `{"tiles": [{"key": …, …meta}
-or {"key": …, "error": …}]}` and one buffer for each tile without an error, in order.
+The page asks `{"tiles": [key, …]}`, each key a JSON object as a string; Python answers `{"version": …, "tiles":
+[{"key": …, …meta} or {"key": …, "error": …}]}` and one buffer for each tile without an error, in order. A view that
+is given other data has another version, and no tile of the last one counts.
 """
 
 from __future__ import annotations
 
 import json
 import threading
+import time
 from base64 import b64encode
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import parse_qsl, urlencode
 
 import anywidget
 import traitlets
 
-from interpwidgets.errors import InterpError
+from interpwidgets.errors import InputError, InterpError
 from interpwidgets.views.tile import Tile
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from typing import Self
 
-__all__ = ["View", "key_of"]
+    from interpwidgets.views.drawing import Drawing
+    from interpwidgets.views.linking import Link
+
+__all__ = ["ROLES", "View", "key_of"]
 
 STATIC = Path(__file__).parent.parent / "static"
+ROLES = ("prompt", "layer", "head", "position", "token", "neuron", "feature", "step")  # what linked views share
 _CACHE_BYTES = 32 << 20
+_ONE_STEP = 0.4  # seconds: changes closer than this are undone together
 Packed = tuple[dict[str, Any], bytes]
 
 
@@ -48,10 +55,14 @@ class View(anywidget.AnyWidget):
     A notebook may ask for tiles while a cell runs, from another thread: `tile` reads what is frozen, changes nothing.
     """
 
+    title = traitlets.Unicode().tag(sync=True)
+
     _css = STATIC / "style.css"
     _opening = traitlets.List(traitlets.Dict()).tag(sync=True)  # [{key, meta, data}]: the tiles of the first screen
     _live = traitlets.Bool(True).tag(sync=True)  # False in a stand-alone page
+    _version = traitlets.Int(0).tag(sync=True)  # of the data
 
+    _roles: ClassVar[dict[str, str]] = {}  # traits that play one of ROLES under another name
     _page: ClassVar[str]
 
     def __init_subclass__(cls, view: str | None = None, **kwargs: Any) -> None:
@@ -65,14 +76,23 @@ class View(anywidget.AnyWidget):
                 )
         super().__init_subclass__(**kwargs)
 
-    def __init__(self, **traits: Any) -> None:
+    def __init__(self, settings: Mapping[str, Any] | None = None, /, **defaults: Any) -> None:
+        """Open with what the reader set, and elsewhere with what this view of these data starts with."""
+        traits = {**defaults, **(settings or {})}
         known = self.settings()
         if unknown := [name for name in traits if name not in known and not name.startswith("_") and name != "layout"]:
             raise TypeError(f"{type(self).__name__} has no setting {unknown[0]!r}. It has: {', '.join(known)}.")
         self._cache: OrderedDict[str, Packed] = OrderedDict()
         self._lock = threading.Lock()
+        self.links: list[Link] = []  # that this view is part of
+        self._past: list[dict[str, Any]] = []
+        self._future: list[dict[str, Any]] = []
+        self._changed = float("-inf")
         super().__init__(**traits)
-        self.on_msg(self._answer)
+        self.on_msg(self._receive)
+        self._now = self._settable()
+        self._initial = {name: self.traits()[name].default() for name in self._now} | defaults
+        self.observe(self._remember, list(self._now))
 
     @classmethod
     def settings(cls) -> list[str]:
@@ -80,11 +100,108 @@ class View(anywidget.AnyWidget):
         plumbing = anywidget.AnyWidget.class_trait_names()
         return sorted(name for name in cls.class_trait_names() if name not in plumbing and not name.startswith("_"))
 
+    @property
+    def roles(self) -> dict[str, str]:
+        """Which trait plays which of ROLES when views are linked."""
+        settings = self.settings()
+        return {role: role for role in ROLES if role in settings} | self._roles
+
     def tile(self, **key: Any) -> Tile:
         """The tile that `key` names."""
         raise NotImplementedError(f"{type(self).__name__} has no tiles")
 
-    def picture(self) -> Image:
+    # State -----------------------------------------------------------------------------------------------------------
+
+    def _settable(self) -> dict[str, Any]:
+        """The settings that a reader changes, and their values."""
+        traits = self.traits()
+        return {name: getattr(self, name) for name in self.settings() if not traits[name].read_only}
+
+    def state(self) -> str:
+        """What is on screen, as a line of text that opens it again: `AttentionView?layer=1&head=3`."""
+        differs = {
+            name: json.dumps(value, ensure_ascii=False)
+            for name, value in self._settable().items()
+            if value != self._initial[name]
+        }
+        return f"{type(self).__name__}?{urlencode(differs)}"
+
+    def restore(self, state: str) -> None:
+        """Show what was on screen when `state()` was taken, of the data that this view has.
+
+        Raises:
+            InputError: the state is of another view, or is none.
+            TraitError: it names what this data does not have.
+        """
+        with self.hold_trait_notifications():
+            for name, value in {**self._initial, **self._read_state(state)}.items():
+                setattr(self, name, value)
+
+    @classmethod
+    def from_state(cls, state: str, *data: Any, **more: Any) -> Self:
+        """The view of that data as it was when `state()` was taken; arguments as for the view itself.
+
+        Raises:
+            InputError: the state is of another view, or is none.
+        """
+        return cls(*data, **{**cls._read_state(state), **more})
+
+    @classmethod
+    def _read_state(cls, state: str) -> dict[str, Any]:
+        name, _, settings = str(state).partition("?")
+        if name != cls.__name__:
+            raise InputError(f"This is no state of a {cls.__name__}: {state!r:.80}. Take one with view.state().")
+        try:
+            found = {key: json.loads(value) for key, value in parse_qsl(settings, strict_parsing=bool(settings))}
+        except ValueError as error:
+            raise InputError(
+                f"This state cannot be read ({error}): {state!r:.80}. Take one with view.state()."
+            ) from None
+        if unknown := [key for key in found if key not in cls.settings()]:
+            raise InputError(f"A {cls.__name__} has no setting {unknown[0]!r}. It has: {', '.join(cls.settings())}.")
+        return found
+
+    def undo(self) -> bool:
+        """Take back the last change of what is selected or shown; False if there was none."""
+        return self._step(self._past, self._future)
+
+    def redo(self) -> bool:
+        """Make again the change that was last taken back; False if there was none."""
+        return self._step(self._future, self._past)
+
+    def _step(self, come: list[dict[str, Any]], go: list[dict[str, Any]]) -> bool:
+        if not come:
+            return False
+        state, self._changed = come.pop(), float("-inf")
+        go.append(self._now)
+        self._now = state
+        with self.hold_trait_notifications():
+            for name, value in state.items():
+                setattr(self, name, value)
+        return True
+
+    def _remember(self, _: Any) -> None:
+        now = self._settable()
+        if now == self._now:
+            return
+        before, self._changed = self._changed, time.monotonic()
+        if self._changed - before > _ONE_STEP:
+            self._past.append(self._now)
+            del self._past[:-100]
+        self._future.clear()
+        self._now = now
+
+    # Data ------------------------------------------------------------------------------------------------------------
+
+    def renew(self, keys: Iterable[str] = ()) -> None:
+        """The data is another: forget what was packed, here and in the page, and open with those tiles."""
+        with self._lock:
+            self._cache.clear()
+        with self.hold_sync():
+            self._version += 1
+            self.open_with(keys)
+
+    def picture(self) -> Drawing:
         """What the view shows now, as a still."""
         raise NotImplementedError
 
@@ -103,12 +220,14 @@ class View(anywidget.AnyWidget):
     def packed(self, key: str) -> Packed:
         """The tile that `key` names, ready to travel; a small cache answers for the latest ones."""
         with self._lock:
+            version = self._version
             if found := self._cache.get(key):
                 self._cache.move_to_end(key)
                 return found
         tile = self.tile(**json.loads(key)).pack()
         with self._lock:
-            self._cache[key] = tile
+            if version == self._version:
+                self._cache[key] = tile
             while sum(len(data) for _, data in self._cache.values()) > _CACHE_BYTES and len(self._cache) > 1:
                 self._cache.popitem(last=False)
         return tile
@@ -121,7 +240,14 @@ class View(anywidget.AnyWidget):
         meta, data = self.packed(key)
         return {"key": key, "meta": meta, "data": data}
 
-    def _answer(self, _: View, content: Mapping[str, Any], __: list[memoryview]) -> None:
+    def _receive(self, _: View, content: Mapping[str, Any], __: list[memoryview]) -> None:
+        if "undo" in content:
+            (self.undo if content["undo"] else self.redo)()
+        else:
+            self._answer(content)
+
+    def _answer(self, content: Mapping[str, Any]) -> None:
+        version = self._version
         answers: list[dict[str, Any]] = []
         buffers: list[bytes] = []
         keys = content.get("tiles")
@@ -134,7 +260,7 @@ class View(anywidget.AnyWidget):
             else:
                 answers.append({"key": key, **meta})
                 buffers.append(data)
-        self.send({"tiles": answers}, buffers)
+        self.send({"tiles": answers, "version": version}, buffers)
 
     def script(self) -> tuple[str, str]:
         """The name and the text of the page's script."""
@@ -167,20 +293,20 @@ class View(anywidget.AnyWidget):
         return save_page(path, getattr(self, "title", "") or repr(self), [self], max_mb=max_mb)
 
     def save_png(self, path: str | Path) -> Path:
-        """Write a still of the view."""
+        """Write a still of the view in pixels."""
         path = Path(path)
-        path.write_bytes(self._png())
+        path.write_bytes(self.picture().png())
         return path
 
-    def _png(self) -> bytes:
-        buffer = BytesIO()
-        # A palette is a third of the bytes, and these pictures have few colours.
-        self.picture().quantize(256, method=2).save(buffer, "png")
-        return buffer.getvalue()
+    def save_svg(self, path: str | Path) -> Path:
+        """Write a still of the view in lines and text that stay sharp at any size."""
+        path = Path(path)
+        path.write_text(self.picture().svg(self.describe()), encoding="utf-8")
+        return path
 
     def still(self) -> str:
         """The view as HTML without scripts: what a notebook shows where no widget may run."""
-        source = f"data:image/png;base64,{b64encode(self._png()).decode()}"
+        source = f"data:image/png;base64,{b64encode(self.picture().png()).decode()}"
         described = escape(self.describe(), quote=True)
         headings, rows = self.table()
         head = "".join(f"<th>{escape(text)}</th>" for text in headings)
@@ -193,6 +319,28 @@ class View(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"  # no address: notebooks are compared
+
+    def __str__(self) -> str:
+        """The view in a terminal: its name, and the rows of its table."""
+        headings, rows = self.table()
+        if not rows:
+            return repr(self)
+        widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+        lines = [
+            "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+            for row in [headings, *rows]
+        ]
+        return "\n".join([repr(self), *lines])
+
+    def __rich__(self) -> Any:
+        """The same with colours and lines, for those who print with rich."""
+        from rich.table import Table
+
+        headings, rows = self.table()
+        table = Table(*headings, title=repr(self), title_justify="left")
+        for row in rows:
+            table.add_row(*row)
+        return table
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})

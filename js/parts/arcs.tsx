@@ -2,17 +2,9 @@
 import { useMemo } from "preact/hooks";
 import { css, format, place, type Scale } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
-import {
-  type Cell,
-  chunksOf,
-  keys,
-  type Panel,
-  type Prompt,
-  type TokenAt,
-  useTokens,
-  type Viewport,
-} from "./attention.ts";
+import { type Cell, chunksOf, keys, type Panel, type Prompt, useTokens, type Viewport } from "./attention.ts";
 import { type Pointer, type Selected, usePointer } from "./pointer.ts";
+import type { TokenAt } from "./token.tsx";
 
 const LINE = 18; // CSS pixels a token
 const WINDOW = 48; // tokens drawn at once

@@ -1,8 +1,8 @@
 // What the attention view talks about: its traits, its panels, and the names of its tiles (as in views/attention.py).
-import { useCallback } from "preact/hooks";
 import { bound, decode } from "../colour.ts";
 import type { Tile } from "../tiles.ts";
 import { useTiles } from "../view.tsx";
+import { useTokenTiles } from "./token.tsx";
 
 export interface Prompt {
   name: string;
@@ -77,37 +77,10 @@ export const keys = {
 /** Whether one tile of exact weights holds a whole head. */
 export const isSmall = ({ shape, rows }: Prompt) => shape[2] <= rows;
 
-export interface Token {
-  text: string;
-  id?: number;
-  special: boolean;
-}
-
-interface TokensTile {
-  text: string[];
-  ids: number[] | null;
-  special: number[];
-}
-
-const specials = new WeakMap<object, Set<number>>();
-
-export type TokenAt = (position: number) => Token | undefined;
-
 /** The tokens of one axis at some positions, and around them; those not here yet are undefined. */
 export function useTokens({ chunk, same }: Prompt, prompt: number, axis: "query" | "key", positions: number[]) {
   const of = same ? "key" : axis; // one list for both
-  const chunks = [...new Set(positions.map((position) => Math.floor(position / chunk)))];
-  const wanted = chunks.map((i) => keys.tokens(prompt, of, i));
-  const { get, missing } = useTiles(wanted);
-  const at: TokenAt = (position) => {
-    const tile = get(keys.tokens(prompt, of, Math.floor(position / chunk)))?.json as TokensTile | undefined;
-    if (!tile) return undefined;
-    let special = specials.get(tile);
-    if (!special) specials.set(tile, (special = new Set(tile.special)));
-    const i = position % chunk;
-    return { text: tile.text[i]!, id: tile.ids?.[i], special: special.has(i) };
-  };
-  return useCallback(at, [wanted.join("\n"), missing]);
+  return useTokenTiles((i) => keys.tokens(prompt, of, i), chunk, positions);
 }
 
 /** Positions of which each chunk of tokens from `first` to `last` holds one. */

@@ -1,8 +1,8 @@
 // Tokens along a side of the matrix: all of them where there is room, else a few positions.
 import { count } from "../colour.ts";
 import { px } from "../view.tsx";
-import type { Token } from "./attention.ts";
 import { type Pointer, type Selected, usePointer } from "./pointer.ts";
+import type { Token } from "./token.tsx";
 
 const ROOM = { query: 13, key: 13 }; // CSS pixels a label needs
 
@@ -57,7 +57,7 @@ export function Axis({
 }
 
 /** The least of 1, 2, 5, 10, 20, … that is enough. */
-function nice(least: number): number {
+export function nice(least: number): number {
   const power = 10 ** Math.floor(Math.log10(least));
   return Math.max(1, [1, 2, 5, 10].find((factor) => factor * power >= least)! * power);
 }

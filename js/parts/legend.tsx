@@ -4,13 +4,15 @@ import { format, lut, type Scale, weightAt } from "../colour.ts";
 
 export function Legend({
   scale,
+  what,
   automatic,
   clipped,
   onRange,
 }: {
   scale: Scale;
+  what: string; // with its unit
   automatic: boolean;
-  clipped: { above: number; below: number } | null;
+  clipped?: { above: number; below: number } | null;
   onRange: (range: [number, number] | []) => void;
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
@@ -38,7 +40,6 @@ export function Legend({
       />
     </label>
   );
-  const what = scale.signed ? "difference of weights" : "attention weight";
   return (
     <div
       class="iw-legend"
@@ -65,7 +66,7 @@ export function Legend({
           auto
         </button>
         {clipped && (clipped.above > 0 || clipped.below > 0) && (
-          <small title="Of the pixels of this head: drawn in the last colour though larger, or in the first though not zero">
+          <small title="Of what is shown: drawn in the last colour though larger, or in the first though not zero">
             beyond the colours: {percent(clipped.above)} above, {percent(clipped.below)} below
           </small>
         )}

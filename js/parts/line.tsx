@@ -1,9 +1,10 @@
 // The strip of one panel: its tokens with the weights from one query, or to one key.
 import { count, type Scale } from "../colour.ts";
-import { type Panel, type Token, type Traits, useLine, useTokens } from "./attention.ts";
+import { type Panel, type Traits, useLine, useTokens } from "./attention.ts";
 import { activeOf, type Hover, type Pointer, usePointer } from "./pointer.ts";
 import { useSteady } from "./state.ts";
-import { One, Strip, Strongest } from "./strip.tsx";
+import { Strip, Strongest } from "./strip.tsx";
+import { One, type Token } from "./token.tsx";
 
 const NONE = new Set<number>();
 

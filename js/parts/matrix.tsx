@@ -11,14 +11,13 @@ import {
   type Panel,
   type Prompt,
   SIDE,
-  type Token,
-  type TokenAt,
   useTokens,
   type Viewport,
 } from "./attention.ts";
 import { Axis } from "./axis.tsx";
 import { head, pictureOf, stretch } from "./pixels.ts";
 import { type Pointer, type Selected, usePointer } from "./pointer.ts";
+import type { Token, TokenAt } from "./token.tsx";
 
 const LEAST = 4; // weights across, zoomed in as far as it goes
 

@@ -1,9 +1,9 @@
-// The weight under the cursor, exact, in words; and whether anyone computes.
+// The weight under the cursor, exact, in words.
 import { format } from "../colour.ts";
-import { useSilence } from "../view.tsx";
 import { type Panel, type Prompt, type Traits, useLine, useTokens } from "./attention.ts";
+import { Live } from "./live.tsx";
 import { type Pointer, usePointer } from "./pointer.ts";
-import { One } from "./strip.tsx";
+import { One } from "./token.tsx";
 
 export function Status({
   traits,
@@ -20,7 +20,6 @@ export function Status({
   const { query, key } = cell;
   const both = query !== undefined && key !== undefined;
   const { line, missing } = useLine(prompt, panel, "query", query ?? null);
-  const silent = useSilence();
   const number = () => {
     const weight = line?.weights[key!];
     if (weight === undefined || (line!.error && Number.isNaN(weight))) return missing ? "not stored in this copy" : "…";
@@ -50,13 +49,7 @@ export function Status({
       {query !== undefined && key === undefined && <>query {token("query", query)}</>}
       {key !== undefined && query === undefined && <>key {token("key", key)}</>}
       {both && !hovered && <small> selected</small>}
-      {!traits._live && <small class="iw-live"> saved copy: nothing is computed here</small>}
-      {traits._live && silent && (
-        <small class="iw-live">
-          {" "}
-          not live: Python does not answer (busy, or no kernel). Shown is what came with the view.
-        </small>
-      )}
+      <Live />
     </div>
   );
 }

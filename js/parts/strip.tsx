@@ -1,7 +1,8 @@
 // The prompt as text, each token shaded by a weight; and the strongest few in order.
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
 import { count, css, format, type Scale } from "../colour.ts";
-import { chunksOf, type Line, type Prompt, type Token, type TokenAt, useTokens } from "./attention.ts";
+import { chunksOf, type Line, type Prompt, useTokens } from "./attention.ts";
+import { One, type Token, type TokenAt } from "./token.tsx";
 
 const WINDOW = 128; // tokens drawn at once
 const PAGE = 48; // the window moves in steps, so that following a pointer redraws colours, not text
@@ -155,14 +156,6 @@ export function Strongest({
     </div>
   );
 }
-
-/** One token in running text: its text and position. */
-export const One = ({ token, position }: { token: Token | undefined; position: number }) => (
-  <>
-    <bdi class="iw-token">{token?.text ?? "…"}</bdi>
-    <sub>{position}</sub>
-  </>
-);
 
 function strongest(line: Float32Array, count: number): number[] {
   const top: number[] = [];

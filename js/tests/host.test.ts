@@ -1,7 +1,7 @@
 // A page without Python: the same view over a model that nobody runs.
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { page, userEvent } from "vitest/browser";
-import { mount } from "../host.ts";
+import { link, mount } from "../host.ts";
 import attention from "../views/attention.tsx";
 import { colour, model, pixel, telling } from "./attention.ts";
 
@@ -79,4 +79,36 @@ test("a listener that was taken away is not called", async () => {
   standing.off("change:layer", listener);
   standing.set("layer", 0);
   expect(calls).toBe(1);
+});
+
+test("linked views follow each other, also under other names", async () => {
+  const [one, other] = [await place(), await place()];
+  link([one.standing, other.standing], [[[0, "layer"], [1, "layer"]], [[0, "query"], [1, "key"]]]); // prettier-ignore
+  await userEvent.click(one.el.querySelector("button[aria-label^='layer 1 head 2']")!);
+  expect([other.standing.get("layer"), other.standing.get("head")]).toEqual([1, 0]);
+  await expect.poll(() => other.el.querySelector(".iw-large strong")!.textContent).toBe("Layer 1, head 0");
+  other.standing.set("key", 2);
+  expect(one.standing.get("query")).toBe(2);
+});
+
+test("Ctrl+Z takes back what was clicked, Ctrl+Shift+Z makes it again, and a text field keeps its own", async () => {
+  const { el, standing } = await place();
+  const at = () => [standing.get("layer"), standing.get("head")];
+  const head = (name: string) => el.querySelector<HTMLElement>(`button[aria-label^='${name}']`)!;
+  head("layer 1 head 2").click(); // without the style sheet, heads lie on each other
+  await expect.poll(at).toEqual([1, 2]);
+  head("layer 0 head 1").focus();
+  head("layer 0 head 1").click();
+  await expect.poll(at).toEqual([0, 1]);
+  await userEvent.keyboard("{Control>}z{/Control}");
+  expect(at()).toEqual([1, 2]);
+  await userEvent.keyboard("{Control>}z{/Control}");
+  expect(at()).toEqual([0, 0]);
+  await userEvent.keyboard("{Control>}z{/Control}");
+  expect(at()).toEqual([0, 0]);
+  await userEvent.keyboard("{Control>}{Shift>}z{/Shift}{/Control}");
+  expect(at()).toEqual([1, 2]);
+  await userEvent.click(el.querySelector("input[type=search]")!);
+  await userEvent.keyboard("{Control>}z{/Control}");
+  expect(at()).toEqual([1, 2]);
 });

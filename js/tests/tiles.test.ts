@@ -27,6 +27,58 @@ afterEach(() => {
 
 const here = (key: string) => expect.poll(() => tiles.peek(key));
 
+describe("other data", () => {
+  const [one, two, three] = keys(3) as [string, string, string];
+  const answer = (version: number, key: string, value: number) => {
+    const { meta, bytes } = numbers(value);
+    model.emit("msg:custom", { tiles: [{ key, ...meta }], version }, [new DataView(bytes.buffer)]);
+  };
+
+  beforeEach(() => {
+    end.abort();
+    end = new AbortController();
+    model.state._version = 0;
+    tiles = new Tiles(model, end.signal);
+  });
+
+  test("what is wanted is asked for again, and stays until the new is here", async () => {
+    tiles.want({}, [one, two]);
+    await here(two).toBeDefined();
+    model.answering = false;
+    model.open([]);
+    model.change("_version", 1);
+    await expect.poll(() => model.asked.at(-1)).toEqual([one, two]);
+    expect(model.asked.length).toBe(2);
+    expect([...tiles.peek(one)!.data]).toEqual([0, 0.5]);
+    answer(1, one, 7);
+    await expect.poll(() => [...tiles.peek(one)!.data]).toEqual([7]);
+    expect([...tiles.peek(two)!.data]).toEqual([1, 1.5]);
+  });
+
+  test("the tiles that come along need not be asked for", async () => {
+    tiles.want({}, [one]);
+    await here(one).toBeDefined();
+    model.tile = () => numbers(9);
+    model.open([JSON.parse(one) as object]);
+    model.change("_version", 1);
+    await expect.poll(() => [...tiles.peek(one)!.data]).toEqual([9]);
+    expect(model.asked).toEqual([[one]]);
+  });
+
+  test("an answer of the data before is not taken for one of the data now", async () => {
+    model.answering = false;
+    tiles.want({}, [three]);
+    await expect.poll(() => model.asked).toEqual([[three]]);
+    model.open([]);
+    model.change("_version", 1);
+    answer(0, three, 5);
+    await expect.poll(() => model.asked.length).toBeGreaterThan(1);
+    expect(tiles.peek(three)).toBeUndefined();
+    answer(1, three, 6);
+    await expect.poll(() => [...(tiles.peek(three)?.data ?? [])]).toEqual([6]);
+  });
+});
+
 describe("asking", () => {
   test("eight keys a message, one message under way, in the order of importance", async () => {
     const wanted = keys(20);

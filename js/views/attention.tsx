@@ -2,16 +2,7 @@
 import { useMemo, useState } from "preact/hooks";
 import { count, type Scale } from "../colour.ts";
 import { Arcs } from "../parts/arcs.tsx";
-import {
-  type Cell,
-  keys,
-  type Panel,
-  type Prompt,
-  type Token,
-  TRAITS,
-  type Traits,
-  type Viewport,
-} from "../parts/attention.ts";
+import { type Cell, keys, type Panel, type Prompt, TRAITS, type Traits, type Viewport } from "../parts/attention.ts";
 import { Choice, Select, Toggle } from "../parts/controls.tsx";
 import { Heads } from "../parts/heads.tsx";
 import { Legend } from "../parts/legend.tsx";
@@ -21,7 +12,8 @@ import { activeOf, Pointer } from "../parts/pointer.ts";
 import { clippedShare, largest } from "../parts/range.ts";
 import { fit, useSearch, useViewport } from "../parts/state.ts";
 import { Status } from "../parts/status.tsx";
-import { px, useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
+import type { Token } from "../parts/token.tsx";
+import { NARROW, px, useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
 
 const fade = (token: Token | undefined, position: number) => position === 0 || !!token?.special;
 
@@ -80,7 +72,7 @@ function Attention() {
   const panelName = (each: Panel) =>
     prompts[each.prompt]!.name + (each.minus >= 0 ? ` − ${prompts[each.minus]!.name}` : "");
   const all = viewport.join() === whole(prompt).join();
-  const narrow = width < 720;
+  const narrow = width < NARROW;
   const left = narrow ? width : Math.min(0.42 * width, 700);
   const room = narrow ? width : width - left - 24;
   const panels = beside ? [panel, beside] : [panel];
@@ -263,6 +255,7 @@ function Attention() {
           <div class="iw-row">
             <Legend
               scale={scale}
+              what={signed ? "difference of weights" : "attention weight"}
               automatic={chosen === undefined}
               clipped={clipped}
               onRange={(range) => set({ colour_range: range })}

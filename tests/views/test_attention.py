@@ -243,7 +243,7 @@ def test_bad_tiles_are_answered_in_words(view):
         key_of(what="nothing", prompt=0),
         key_of(),
     ]
-    view._answer(view, {"tiles": bad}, [])
+    view._answer({"tiles": bad})
     for answer in sent[0]["tiles"]:
         assert "error" in answer, answer["key"]
 

@@ -10,8 +10,9 @@ from views import oracles
 
 from interpwidgets.tokens import Tokens
 from interpwidgets.views import AttentionView
+from interpwidgets.views.drawing import ACCENT, WIDTH
 from interpwidgets.views.palette import lut
-from interpwidgets.views.picture import ACCENT, EDGES, LARGE, WIDTH
+from interpwidgets.views.picture import EDGES, LARGE
 
 RNG = np.random.default_rng()
 HOSTILE = ["<s>", "</script><img src=x onerror=alert(1)>", "&lt;", " \n\t", "\u202eabc", '"><b>', "日本", ""]
@@ -23,7 +24,7 @@ def rgb(colour):
 
 def large(view):
     """The pixels of the large head: the square that starts LARGE and a margin left of the right edge."""
-    pixels = np.asarray(view.picture())
+    pixels = np.asarray(view.picture().image())
     return pixels[54 : 54 + LARGE, WIDTH - 14 - LARGE : WIDTH - 14]
 
 
@@ -38,12 +39,12 @@ def whole_steps(size):
 )
 def test_a_still_of_any_shape_is_a_picture_of_bounded_size(shape):
     view = AttentionView(oracles.pattern(RNG, *shape))
-    picture = Image.open(BytesIO(view._png()))
+    picture = Image.open(BytesIO(view.picture().png()))
     picture.load()
     assert picture.format == "PNG"
     assert picture.width == WIDTH
     assert 100 < picture.height < 4000
-    assert len(view._png()) < 300_000
+    assert len(view.picture().png()) < 300_000
 
 
 def test_the_large_head_has_the_colours_of_its_weights():
@@ -84,20 +85,20 @@ def test_the_future_is_blank_and_attention_to_nothing_is_not():
 @pytest.mark.parametrize("selected", [(0, 0), (1, 2)])
 def test_the_selected_head_is_outlined(selected):
     view = AttentionView(oracles.pattern(RNG, 2, 3, 6, 6), layer=selected[0], head=selected[1])
-    left = np.asarray(view.picture())[54 - 1 :, : WIDTH - 14 - LARGE - 90]
+    left = np.asarray(view.picture().image())[54 - 1 :, : WIDTH - 14 - LARGE - 90]
     rows, columns = np.nonzero((left == rgb(ACCENT)).all(axis=2))
     assert len(rows)
     pitch = 64 + 2
     assert int(np.median(rows) // pitch) == selected[0]
     assert int((np.median(columns) - 38) // pitch) == selected[1]
     view.aggregate = "mean"
-    assert not (np.asarray(view.picture())[:, : WIDTH - 14 - LARGE - 90] == rgb(ACCENT)).all(axis=2).any()
+    assert not (np.asarray(view.picture().image())[:, : WIDTH - 14 - LARGE - 90] == rgb(ACCENT)).all(axis=2).any()
 
 
 @pytest.mark.parametrize("heads", [1, 12, 80, 128])
 def test_the_last_of_many_heads_is_in_the_picture_and_beside_the_large_one(heads):
     view = AttentionView(oracles.pattern(RNG, 1, heads, 5, 5), head=heads - 1)
-    rows, columns = np.nonzero((np.asarray(view.picture()) == rgb(ACCENT)).all(axis=2))
+    rows, columns = np.nonzero((np.asarray(view.picture().image()) == rgb(ACCENT)).all(axis=2))
     assert np.ptp(rows) == np.ptp(columns) > 0  # a whole square
     assert columns.max() < WIDTH - 14 - LARGE - 76
 
@@ -180,4 +181,4 @@ def test_save_png(tmp_path):
     view = AttentionView(oracles.pattern(RNG, 1, 1, 3, 3))
     path = view.save_png(tmp_path / "still.png")
     with Image.open(path) as picture:
-        assert picture.size == view.picture().size
+        assert picture.size == view.picture().image().size

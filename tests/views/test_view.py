@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from io import StringIO
 
 import numpy as np
 import pytest
@@ -37,7 +38,7 @@ class Squares(View):
         self.sent.append((content, buffers or []))
 
     def ask(self, *keys):
-        self._answer(self, {"tiles": list(keys)}, [])
+        self._answer({"tiles": list(keys)})
         return self.sent[-1]
 
 
@@ -80,7 +81,7 @@ def test_every_request_is_answered_in_order_with_data_or_an_error(keys):
 @pytest.mark.parametrize("content", [{}, {"tiles": []}, {"other": 1}, {"tiles": None}, {"tiles": 5}, {"tiles": "ab"}])
 def test_no_message_whatever_it_holds_stops_a_view(content):
     view = Squares()
-    view._answer(view, content, [])
+    view._answer(content)
     (answer, buffers), *_ = view.sent
     assert all("error" in entry for entry in answer["tiles"])
     assert buffers == []
@@ -106,9 +107,9 @@ def test_a_tile_is_made_once_and_forgotten_when_the_cache_is_full(monkeypatch):
 
 
 def test_settings_are_checked_by_name():
-    assert Squares.settings() == ["size"]
+    assert Squares.settings() == ["size", "title"]
     assert Squares(size=4).size == 4
-    with pytest.raises(TypeError, match=r"Squares has no setting 'sise'\. It has: size\."):
+    with pytest.raises(TypeError, match=r"Squares has no setting 'sise'\. It has: size, title\."):
         Squares(sise=4)
     with pytest.raises(TypeError, match=r"AttentionView has no setting 'colour'\. It has: .*colour_range.*query"):
         iw.AttentionView(np.ones((1, 1, 1, 1)), colour="red")
@@ -151,6 +152,44 @@ def test_eight_threads_get_the_answers_of_one():
     with ThreadPoolExecutor(8) as pool:
         for answers in pool.map(ask, range(8)):
             assert [answers[n] for n in range(len(expected))] == expected
+
+
+def test_other_data_are_another_version_and_nothing_old_is_answered():
+    view = Squares()
+    old, _ = view.ask(GOOD[1])
+    view.made.clear()
+    view.renew([GOOD[2]])
+    new, _ = view.ask(GOOD[1])
+    assert view.made == [3, 2]  # made again, none from what was kept
+    assert (old["version"], new["version"], view._version) == (0, 1, 1)
+    assert [entry["key"] for entry in view._opening] == [GOOD[2]]
+
+
+def test_a_tile_made_while_the_data_changed_is_not_kept():
+    class Slow(Squares):
+        def tile(self, n):
+            tile = super().tile(n)
+            if len(self.made) == 1:
+                self.renew()
+            return tile
+
+    view = Slow()
+    view.packed(GOOD[1])
+    view.packed(GOOD[1])
+    assert view.made == [2, 2]
+
+
+def test_a_view_in_a_terminal_is_its_table():
+    class Lines(Squares):
+        def table(self):
+            return ["token", "weight"], [["␣the", "0.5"], ["x", "0.25"]]
+
+    assert str(Lines()) == "Lines()\ntoken  weight\n␣the   0.5\nx      0.25"
+    assert str(Squares()) == "Squares()"
+    rich = pytest.importorskip("rich.console")
+    console = rich.Console(width=60, record=True, file=StringIO())
+    console.print(Lines())
+    assert "0.25" in console.export_text()
 
 
 def test_a_view_without_a_picture_says_what_it_is():
