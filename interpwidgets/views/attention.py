@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from operator import index
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 import traitlets
 
 from interpwidgets.errors import InputError
-from interpwidgets.views.attention_tiles import AttentionTiles, Shown
+from interpwidgets.views.attention_tiles import AttentionTiles, Factor, Shown, is_signed
 from interpwidgets.views.source import AttentionSource, Floats, attention_sources
 from interpwidgets.views.tile import Tile
 from interpwidgets.views.view import View
@@ -43,6 +44,10 @@ class AttentionView(View, view="attention"):
     All heads are thumbnails, one is large: as a matrix, as arcs, and as a strip of tokens shaded by the attention of
     the query (or to the key). Rows are queries, columns keys. What is selected is a trait: `layer`, `head`, `query`
     and `key` follow every click, can be set, and can be observed; `selection` is the weight they name.
+
+    Of a `Recording`, weights can be shown as what they carry (`weigh`): times the length of the value, or times what
+    it adds to the logit of `token`. A picture is a hypothesis: `ablate` runs the model without the head selected, and
+    shows what that does to the next token.
 
     A long prompt costs no more than a short one: the page asks for what it shows, and pictures are pooled to pixels
     (`pooling`), never more than a screenful. The number under the cursor is always the exact weight.
@@ -83,6 +88,9 @@ class AttentionView(View, view="attention"):
     sort_by = traitlets.Unicode("", help="the score that heads are sorted by; empty: by layer").tag(sync=True)
     region = traitlets.List(traitlets.Int(), help="[query, query, key, key] painted").tag(sync=True)
     search = traitlets.Unicode("", help="tokens to mark").tag(sync=True)
+    weigh = traitlets.Enum(("attention", "value", "logit"), "attention", help="what a cell shows").tag(sync=True)
+    token = traitlets.Unicode("", help="whose logit; empty: of the token that comes next").tag(sync=True)
+    ablate = traitlets.Enum(("none", "zero", "mean"), "none", help="what replaces the head selected").tag(sync=True)
     labels = traitlets.List(traitlets.List(), help="[layer, head, label] each", read_only=True).tag(sync=True)
     score_names = traitlets.List(traitlets.Unicode(), help="what heads can be sorted by", read_only=True).tag(sync=True)
 
@@ -97,26 +105,55 @@ class AttentionView(View, view="attention"):
         check_rows: bool = False,
         **settings: Any,
     ) -> None:
+        self._read(data, tokens, key_tokens, names, scores, check_rows)
+        self.set_trait("labels", [[*self._head_named(head), str(text)] for head, text in (labels or {}).items()])
+        long = max(source.shape[3] for source in self._sources) > 128
+        super().__init__(settings, scale="log" if long else "sqrt", title="Attention")
+        self.open_with(self._tiles.first_screen(self._on_screen()))
+
+    def show(self, *data: Any, tokens: Any = None, names: Sequence[str] | None = None) -> None:
+        """Show other attention in this view, of as many prompts as it had; what is selected stays where it exists."""
+        self._read(data, tokens, None, names, None, False)
+        for name, size in zip(("layer", "head", "query", "key"), self._sources[self.prompt].shape, strict=True):
+            if (getattr(self, name) or 0) >= size:
+                setattr(self, name, 0 if name in ("layer", "head") else None)
+        self.viewport, self.region = [], []
+        self.renew(self._tiles.first_screen(self._on_screen()))
+
+    def _read(
+        self,
+        data: Sequence[Any],
+        tokens: Any,
+        key_tokens: Any,
+        names: Sequence[str] | None,
+        scores: Mapping[str, Any] | None,
+        check_rows: bool,
+    ) -> None:
+        """Take in the data, or refuse them and change nothing."""
         if not data:
             raise InputError("AttentionView needs attention to show: a Recording, or an array with tokens=….")
         several = len(data) > 1 and tokens is not None and not all(isinstance(token, (str, bytes)) for token in tokens)
         if several and len(tokens) != len(data):
             raise InputError(f"{len(data)} sources need {len(data)} lists of tokens; got {len(tokens)}.")
-        self._sources: list[AttentionSource] = []
+        sources: list[AttentionSource] = []
+        recorded: list[tuple[Any, int] | None] = []
         for i, each in enumerate(data):
-            own = tokens[i] if several else tokens
-            self._sources += attention_sources(each, own, key_tokens, None, check_rows)
-        if names is not None and len(names) != len(self._sources):
-            raise InputError(f"{len(self._sources)} prompts need {len(self._sources)} names; got {len(names)}.")
-        own_names = list(names) if names is not None else _distinct(self._sources)
+            found = attention_sources(each, tokens[i] if several else tokens, key_tokens, None, check_rows)
+            sources += found
+            knows = getattr(each, "model", None) is not None
+            recorded += [(each, prompt) if knows else None for prompt in range(len(found))]
+        if names is not None and len(names) != len(sources):
+            raise InputError(f"{len(sources)} prompts need {len(sources)} names; got {len(names)}.")
+        now = max(self.prompt, self.compare or 0)
+        if self.prompts and now >= len(sources):
+            raise InputError(f"This view shows prompt {now}; got {len(sources)} to show instead.")
+        self._sources, self._recorded = sources, recorded
+        own_names = list(names) if names is not None else _distinct(sources)
         own_scores = {name: self._score(name, values) for name, values in (scores or {}).items()}
-        self._tiles = AttentionTiles(self._sources, own_names, own_scores)
-        self.set_trait("prompts", [self._tiles.facts(prompt) for prompt in range(len(self._sources))])
-        self.set_trait("labels", [[*self._head_named(head), str(text)] for head, text in (labels or {}).items()])
+        self._tiles = AttentionTiles(sources, own_names, own_scores, self._factor)
+        facts = [{**self._tiles.facts(i), "recorded": rec is not None} for i, rec in enumerate(recorded)]
+        self.set_trait("prompts", facts)
         self.set_trait("score_names", self._tiles.score_names)
-        long = max(source.shape[3] for source in self._sources) > 128
-        super().__init__(settings, scale="log" if long else "sqrt", title="Attention")
-        self.open_with(self._tiles.first_screen(self._on_screen()))
 
     # What is shown -----------------------------------------------------------------------------------------------
 
@@ -136,7 +173,23 @@ class AttentionView(View, view="attention"):
 
     def shown_source(self) -> AttentionSource:
         """What the large head is a head of."""
-        return self._tiles.source(self.prompt, self.minus, self._on_screen().head)
+        return self._tiles.source(self.prompt, self.minus, self._on_screen().head, self.weighing)
+
+    @property
+    def weighing(self) -> str:
+        """What weights are multiplied by, as tiles are asked for; empty: nothing."""
+        return {"attention": "", "value": "value"}.get(self.weigh, f"logit {self.token}".strip())
+
+    @property
+    def signed(self) -> bool:
+        """Whether cells may be negative."""
+        return is_signed(self.minus, self.weighing)
+
+    def shown_unit(self) -> str:
+        """What a cell is, in a few words."""
+        units = {"attention": "attention weight", "value": "attention × length of value"}
+        unit = units.get(self.weigh, f"added to the logit of {self.token or 'the next token'}")
+        return unit if self.minus < 0 else f"difference: {unit}"
 
     def shown_name(self) -> str:
         """What the large head is called."""
@@ -145,23 +198,52 @@ class AttentionView(View, view="attention"):
 
     def atlas_tile(self) -> Tile:
         """All heads of what is shown, pooled."""
-        return self._tiles.atlas(self.prompt, self.minus, self.pooling)
+        return self._tiles.atlas(self.prompt, self.minus, self.pooling, self.weighing)
 
     def _on_screen(self) -> Shown:
         head = self.head if self.aggregate == "none" else self.aggregate
         beside = self.compare if self.minus < 0 else None
         now = self.prompt, self.minus, beside, self.layer, head, self.pooling
-        return Shown(*now, self.viewport, self.sort_by, self.region)
+        return Shown(*now, self.viewport, self.sort_by, self.region, self.weighing)
 
     # What travels ------------------------------------------------------------------------------------------------
 
     def tile(self, **key: Any) -> Tile:
-        """A tile of `AttentionTiles`."""
+        """A tile of `AttentionTiles`; or `ablate`, what becomes of the next token without a head."""
+        if key.get("what") == "ablate":
+            key.pop("what")
+            return Tile.of_json(self._without(**key))
         return self._tiles.tile(**key)
 
+    def _model_of(self, prompt: int) -> tuple[Any, int]:
+        """The recording that a prompt is of, and its place there."""
+        if (found := self._recorded[prompt]) is None:
+            raise InputError("Only a recording knows its model: AttentionView(iw.record(model, prompt)).")
+        return found
+
+    def _factor(self, prompt: int, weigh: str) -> Factor:
+        from interpwidgets.intervene.carried import carried
+
+        rec, place = self._model_of(prompt)
+        how, _, token = weigh.partition(" ")
+        layers: Sequence[int] = self._sources[prompt].layers  # type: ignore[attr-defined]
+        found = carried(rec, how, prompt=place, token=token.replace("␣", " ") or None, layers=layers)
+        return lambda layer, head, queries, keys: found.factor(layers[layer], head, queries, keys)
+
+    def _without(self, prompt: int, layer: int, head: int, kind: str, position: int) -> Any:
+        from interpwidgets.intervene import Ablate, outcome
+
+        rec, place = self._model_of(prompt)
+        number: int = self._sources[prompt].layers[layer]  # type: ignore[attr-defined]
+        what = Ablate("z", number, head=head, kind=kind)  # type: ignore[arg-type]
+        ids = rec.tokens[place].ids.tolist()
+        return outcome(rec.model, [ids], what, pos=position).to_json()
+
     def stored_keys(self) -> Iterator[str]:
-        """Keys of what a page without a kernel holds."""
-        return self._tiles.stored(self._on_screen())
+        """Keys of what a page without a kernel holds: what is on screen, what was tried, then the rest."""
+        screen = self._tiles.stored(self._on_screen())
+        tried = [key for key in list(self._cache) if key.startswith('{"what":"ablate"')]
+        yield from chain(tried, screen)
 
     # Bad input -----------------------------------------------------------------------------------------------------
 
@@ -245,7 +327,7 @@ class AttentionView(View, view="attention"):
         layers, heads, queries, keys = source.shape
         return (
             f"Attention of {source.name}: {layers} layers × {heads} heads as thumbnails, and {self.shown_name()} "
-            f"large. Rows are {queries} query tokens, columns {keys} key tokens; darker is more attention."
+            f"large. Rows are {queries} query tokens, columns {keys} key tokens; a cell is {self.shown_unit()}."
         )
 
     def __repr__(self) -> str:

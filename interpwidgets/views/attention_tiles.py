@@ -1,12 +1,13 @@
 """The tiles of an attention view: what the page can ask for, and which of it travels first.
 
 A head is named by prompt, layer and head; `minus` names a prompt to subtract (−1: none), and in place of a head's
-number may stand `mean`, `max` or `rollout`, for heads taken together.
+number may stand `mean`, `max` or `rollout`, for heads taken together. `weigh` says what weights are multiplied by, if
+anything: `value`, or `logit` and perhaps a token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -15,18 +16,19 @@ import numpy as np
 
 from interpwidgets.errors import InputError
 from interpwidgets.views import finder, pyramid
-from interpwidgets.views.derived import Difference, OverHeads, Rollout
-from interpwidgets.views.source import AttentionSource, Floats
+from interpwidgets.views.derived import Difference, OverHeads, Rollout, Weighted
+from interpwidgets.views.source import AttentionSource, Floats, Ints
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
 from interpwidgets.views.view import key_of
 
-__all__ = ["AttentionTiles", "Shown"]
+__all__ = ["AttentionTiles", "Factor", "Shown", "is_signed"]
 
 BAND = 1 << 16  # exact weights sent at once: a whole head up to 256 × 256, else as many rows (or columns) as fit
 COLUMN = 1 << 28  # weights summed for a band of columns at most: all of a prompt of 16,384 tokens
 OPENING_TOKENS = 4 * CHUNK
 OPENING_HEADS = 512_000  # bytes of exact weights that travel with the view: all heads of a short prompt
 _SCREEN = 512  # pixels of a head on the first screen, about
+Factor = Callable[[int, int, Ints, slice], Floats]
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,23 @@ class Shown:
     viewport: Sequence[float] = ()
     sort_by: str = ""
     region: Sequence[int] = ()
+    weigh: str = ""
 
 
 class AttentionTiles:
     """Answers for every tile of an attention view. Nothing here changes once asked, but for caches."""
 
-    def __init__(self, sources: Sequence[AttentionSource], names: Sequence[str], scores: Mapping[str, Floats]) -> None:
-        self.sources, self.names, self.scores = sources, names, scores
+    def __init__(
+        self,
+        sources: Sequence[AttentionSource],
+        names: Sequence[str],
+        scores: Mapping[str, Floats],
+        factor: Callable[[int, str], Factor],
+    ) -> None:
+        self.sources, self.names, self.scores, self._factor = sources, names, scores, factor
         self._templates: dict[tuple[int, int], dict[str, Floats]] = {}
-        self._atlases: dict[tuple[int, int], tuple[Tile, Tile]] = {}
-        self._derived: dict[tuple[int, int, str], AttentionSource] = {}
+        self._atlases: dict[tuple[int, int, str], tuple[Tile, Tile]] = {}
+        self._derived: dict[tuple[int, int, str, str], AttentionSource] = {}
 
     @property
     def score_names(self) -> list[str]:
@@ -66,11 +75,15 @@ class AttentionTiles:
         facts = {"name": self.names[prompt], "shape": list(source.shape), "causal": source.causal, "same": same}
         return {**facts, "rows": rows, "columns": columns, "chunk": CHUNK}
 
-    def source(self, prompt: int, minus: int = -1, head: int | str = 0) -> AttentionSource:
-        """What a head is a head of: the prompt, heads of it taken together, a difference of either."""
+    def source(self, prompt: int, minus: int = -1, head: int | str = 0, weigh: str = "") -> AttentionSource:
+        """What a head is a head of: the prompt, weighed or not, heads of it taken together, a difference of either."""
         how = head if isinstance(head, str) else "none"
-        if (found := self._derived.get((prompt, minus, how))) is None:
+        if (found := self._derived.get((prompt, minus, how, weigh))) is None:
             found = self.sources[prompt]
+            if weigh and how == "rollout":
+                raise InputError("A rollout multiplies patterns alone: show plain attention, or the mean over heads.")
+            if weigh:
+                found = Weighted(found, factor=self._factor(prompt, weigh))
             if how == "rollout":
                 found = Rollout(found)
             elif how in ("mean", "max"):
@@ -78,18 +91,18 @@ class AttentionTiles:
             elif how != "none":
                 raise KeyError(f"heads are taken together by mean, max or rollout, not {how!r}")
             if minus >= 0:
-                found = Difference(found, minus=self.source(minus, -1, head))
-            self._derived[prompt, minus, how] = found
+                found = Difference(found, minus=self.source(minus, -1, head, weigh))
+            self._derived[prompt, minus, how, weigh] = found
         return found
 
-    def tile(self, what: str, prompt: int, minus: int = -1, **key: Any) -> Tile:
+    def tile(self, what: str, prompt: int, minus: int = -1, weigh: str = "", **key: Any) -> Tile:
         """One of: `tokens`, `atlas` (all heads, pooled), `image` (a square of one head, pooled), `rows` and `columns`
         (exact weights), `scores` (of every head).
         """
         if what == "tokens":
             return self._tokens(prompt, **key)
         if what == "atlas":
-            return self.atlas(prompt, minus, **key)
+            return self.atlas(prompt, minus, weigh=weigh, **key)
         if what == "scores":
             return Tile(self._scores(prompt, minus, **key))
         if what in ("image", "rows", "columns"):
@@ -99,19 +112,21 @@ class AttentionTiles:
                 raise InputError(
                     f"{self.names[prompt]} has no layer {key['layer']}, head {head}: {layers} layers × {heads} heads."
                 )
-            where = (self.source(prompt, minus, head), key.pop("layer"), head if isinstance(head, int) else 0)
+            where = (self.source(prompt, minus, head, weigh), key.pop("layer"), head if isinstance(head, int) else 0)
             if what == "image":
                 mean = key.pop("pooling") == "mean"
-                return pyramid.image(*where, **key, mean=mean, signed=minus >= 0)
+                return pyramid.image(*where, **key, mean=mean, signed=is_signed(minus, weigh))
             rows, columns = self._bands(prompt)
             return _rows(*where, rows, **key) if what == "rows" else _columns(*where, columns, **key)
         raise KeyError(f"no tile is called {what!r}")
 
-    def atlas(self, prompt: int, minus: int, pooling: str) -> Tile:
+    def atlas(self, prompt: int, minus: int, pooling: str, weigh: str = "") -> Tile:
         """All heads of a prompt, or of a difference, pooled to thumbnails."""
-        if (prompt, minus) not in self._atlases:
-            self._atlases[prompt, minus] = pyramid.atlas(self.source(prompt, minus), signed=minus >= 0)
-        return self._atlases[prompt, minus][1 if pooling == "mean" else 0]
+        which = prompt, minus, weigh
+        if which not in self._atlases:
+            source = self.source(prompt, minus, weigh=weigh)
+            self._atlases[which] = pyramid.atlas(source, signed=is_signed(minus, weigh))
+        return self._atlases[which][1 if pooling == "mean" else 0]
 
     def _tokens(self, prompt: int, axis: str, chunk: int) -> Tile:
         source = self.sources[prompt]
@@ -145,44 +160,44 @@ class AttentionTiles:
         """What the page draws first, and all heads of a short prompt."""
         prompts = [shown.prompt] if shown.beside is None else [shown.prompt, shown.beside]
         for prompt in prompts:
+            of = _of(prompt, shown.minus, shown.weigh)
             yield from self._token_keys(prompt, OPENING_TOKENS)
-            yield from self._atlas_keys(prompt, shown.minus, shown.pooling)
-            view = shown.viewport
-            yield from self._head_keys(prompt, shown.minus, shown.layer, shown.head, shown.pooling, viewport=view)
+            yield from self._atlas_keys(of, shown.pooling)
+            yield from self._head_keys(of, shown.layer, shown.head, shown.pooling, viewport=shown.viewport)
         painted = {"region": list(shown.region)} if shown.sort_by == "region" else {}
         if shown.sort_by and painted != {"region": []}:
             yield key_of(what="scores", prompt=shown.prompt, minus=shown.minus, name=shown.sort_by, **painted)
         layers, heads, queries, keys = self.sources[shown.prompt].shape
         if 4 * layers * heads * queries * keys <= OPENING_HEADS:
+            of = _of(shown.prompt, shown.minus, shown.weigh)
             for layer, head in product(range(layers), range(heads)):
-                yield from self._head_keys(shown.prompt, shown.minus, layer, head, shown.pooling)
+                yield from self._head_keys(of, layer, head, shown.pooling)
 
     def stored(self, shown: Shown) -> Iterator[str]:
         """What a page without a kernel holds: the first screen, scores, every head, then all of the head shown."""
         yield from self.first_screen(shown)
-        yield from self._atlas_keys(shown.prompt, shown.minus, "mean")
-        prompts = range(len(self.sources))
-        for prompt in prompts:
+        now = _of(shown.prompt, shown.minus, shown.weigh)
+        yield from self._atlas_keys(now, "mean")
+        plain = [_of(prompt) for prompt in range(len(self.sources))]
+        for prompt, of in enumerate(plain):
             yield from self._token_keys(prompt, 1 << 30)
-            yield from self._atlas_keys(prompt, -1, "mean")
+            yield from self._atlas_keys(of, "mean")
             for name in self.score_names:
-                yield key_of(what="scores", prompt=prompt, minus=-1, name=name)
-        now = (shown.prompt, shown.minus)
-        for prompt, minus in [now, *((prompt, -1) for prompt in prompts if (prompt, -1) != now)]:
-            layers, heads = self.sources[prompt].shape[:2]
+                yield key_of(what="scores", **of, name=name)
+        for of in [now, *(each for each in plain if each != now)]:
+            layers, heads = self.sources[of["prompt"]].shape[:2]
             for layer, head in product(range(layers), range(heads)):
-                yield from self._head_keys(prompt, minus, layer, head, shown.pooling)
-        where = {"prompt": shown.prompt, "minus": shown.minus, "layer": shown.layer, "head": shown.head}
-        yield from self._head_keys(*now, shown.layer, shown.head, shown.pooling, finest=0)
+                yield from self._head_keys(of, layer, head, shown.pooling)
+        yield from self._head_keys(now, shown.layer, shown.head, shown.pooling, finest=0)
         rows, _ = self._bands(shown.prompt)
         for band in range(-(-self.sources[shown.prompt].shape[2] // rows)):
-            yield key_of(what="rows", **where, band=band)
+            yield key_of(what="rows", **now, layer=shown.layer, head=shown.head, band=band)
 
     @staticmethod
-    def _atlas_keys(prompt: int, minus: int, pooling: str) -> Iterator[str]:
+    def _atlas_keys(of: Mapping[str, Any], pooling: str) -> Iterator[str]:
         """The thumbnails as pooled; their maxima always, since colours are up to the largest weight."""
         for each in ("max", "mean") if pooling == "mean" else ("max",):
-            yield key_of(what="atlas", prompt=prompt, minus=minus, pooling=each)
+            yield key_of(what="atlas", **of, pooling=each)
 
     def _token_keys(self, prompt: int, at_most: int) -> Iterator[str]:
         source = self.sources[prompt]
@@ -194,8 +209,7 @@ class AttentionTiles:
 
     def _head_keys(
         self,
-        prompt: int,
-        minus: int,
+        of: Mapping[str, Any],
         layer: int,
         head: int | str,
         pooling: str,
@@ -203,9 +217,9 @@ class AttentionTiles:
         viewport: Sequence[float] = (),
     ) -> Iterator[str]:
         """One head as first shown: exact if it is small, else as a picture of its viewport; down to level `finest`."""
-        _, _, queries, keys = self.sources[prompt].shape
-        causal = all(self.sources[each].causal for each in (prompt, minus) if each >= 0)
-        where = {"prompt": prompt, "minus": minus, "layer": layer, "head": head}
+        _, _, queries, keys = self.sources[of["prompt"]].shape
+        causal = all(self.sources[each].causal for each in (of["prompt"], of["minus"]) if each >= 0)
+        where = {**of, "layer": layer, "head": head}
         if queries * keys <= BAND:
             yield key_of(what="rows", **where, band=0)
             return
@@ -220,6 +234,16 @@ class AttentionTiles:
             for row, column in product(rows, columns):
                 if column <= row or not causal:
                     yield key_of(what="image", **where, pooling=plane, level=level, row=row, column=column)
+
+
+def is_signed(minus: int, weigh: str) -> bool:
+    """Whether weights may be negative: differences, and what is added to a logit."""
+    return minus >= 0 or weigh.startswith("logit")
+
+
+def _of(prompt: int, minus: int = -1, weigh: str = "") -> dict[str, Any]:
+    """Whose weights: what a tile's key begins with."""
+    return {"prompt": prompt, "minus": minus} | ({"weigh": weigh} if weigh else {})
 
 
 def _rows(source: AttentionSource, layer: int, head: int, per_band: int, band: int) -> Tile:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
 
@@ -12,7 +13,7 @@ from interpwidgets.errors import InputError
 from interpwidgets.tokens import Tokens
 from interpwidgets.views.source import AttentionSource, Floats, Ints
 
-__all__ = ["Difference", "OverHeads", "Rollout"]
+__all__ = ["Difference", "OverHeads", "Rollout", "Weighted"]
 
 ROLLOUT_LIMIT = 2048  # tokens: a rollout is a dense [query, key] product a layer
 ALIGN_LIMIT = 4096  # tokens: aligning two prompts compares every pair in the worst case
@@ -60,6 +61,17 @@ class OverHeads(_Derived):
         for other in heads[1:]:
             combine(total, self.source.block(layer, other, queries, keys), out=total)
         return total if self.how == "max" else total / np.float32(len(heads))
+
+
+@dataclass(frozen=True)
+class Weighted(_Derived):
+    """Each weight times what it carries: signed where that is."""
+
+    factor: Callable[[int, int, Ints, slice], Floats] = field(kw_only=True)
+
+    def block(self, layer: int, head: int, queries: Ints, keys: slice) -> Floats:
+        """The weights times their factors, `[query, key]`."""
+        return self.source.block(layer, head, queries, keys) * self.factor(layer, head, queries, keys)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def attention_picture(view: AttentionView) -> Drawing:
     """All heads as thumbnails and the selected one large, with axes and a legend, on white."""
     source = view.shown_source()
     layers, heads, queries, keys = source.shape
-    signed = view.minus >= 0
+    signed = view.signed
     step = max(1, math.ceil(max(queries, keys) / LARGE))
     whole = slice(0, queries), slice(0, keys)
     budget = max(1, pyramid.IMAGE_WEIGHTS // (LARGE * keys))
@@ -75,7 +75,7 @@ def attention_picture(view: AttentionView) -> Drawing:
     _axis(drawing, source.query_tokens, queries, box[1], (x, top), vertical=True)
     _axis(drawing, source.key_tokens, keys, box[0], (x, top + box[1]), vertical=False)
     drawing.text((x - LABELS, top + box[1] + 6), "query ↑ key →", 10, MUTED)
-    what = f"{'difference of weights' if signed else 'attention weight'}, {view.scale}"
+    what = f"{view.shown_unit()}, {view.scale}"
     palette = "diverging-light" if signed else "light"
     drawing.colour_bar((x, height - 34), f"{-high if signed else low:.3g}", f"{high:.3g}", what, palette)
     return drawing

@@ -12,12 +12,13 @@ export interface Prompt {
   rows: number; // queries in a band of exact weights
   columns: number;
   chunk: number; // tokens in a tile of them
+  recorded: boolean; // by a model that can say what values carry, and run again
 }
 
 export const TRAITS = [
   "title", "prompts", "prompt", "compare", "difference", "layer", "head", "aggregate", "query", "key", "direction",
   "reading", "scale", "colour_range", "pooling", "dim_special", "viewport", "sort_by", "region", "search", "labels",
-  "score_names", "_live",
+  "score_names", "weigh", "token", "ablate", "_live",
 ] as const; // prettier-ignore
 
 export interface Traits {
@@ -43,6 +44,9 @@ export interface Traits {
   search: string;
   labels: [layer: number, head: number, label: string][];
   score_names: string[];
+  weigh: "attention" | "value" | "logit";
+  token: string; // whose logit; none: of the one that comes next
+  ablate: "none" | "zero" | "mean";
   _live: boolean;
 }
 
@@ -55,23 +59,29 @@ export type Cell = { query: number; key: number };
 export interface Panel {
   prompt: number;
   minus: number;
+  weigh: string; // what weights are multiplied by; empty: nothing
   layer: number;
   head: number | string;
 }
+/** Whose weights: all that a panel says but the head. */
+export type Of = Pick<Panel, "prompt" | "minus" | "weigh">;
 
 const name = (key: object) => JSON.stringify(key);
 
+const of = (what: string, { prompt, minus, weigh }: Of) => ({ what, prompt, minus, ...(weigh && { weigh }) });
+const head = (what: string, panel: Panel) => ({ ...of(what, panel), layer: panel.layer, head: panel.head });
+
 export const keys = {
   tokens: (prompt: number, axis: "query" | "key", chunk: number) => name({ what: "tokens", prompt, axis, chunk }),
-  atlas: (prompt: number, minus: number, pooling: string) => name({ what: "atlas", prompt, minus, pooling }),
-  rows: ({ prompt, minus, layer, head }: Panel, band: number) =>
-    name({ what: "rows", prompt, minus, layer, head, band }),
-  columns: ({ prompt, minus, layer, head }: Panel, band: number) =>
-    name({ what: "columns", prompt, minus, layer, head, band }),
-  image: ({ prompt, minus, layer, head }: Panel, pooling: string, level: number, row: number, column: number) =>
-    name({ what: "image", prompt, minus, layer, head, pooling: level ? pooling : "max", level, row, column }),
-  scores: (prompt: number, minus: number, of: string, region: number[]) =>
-    name({ what: "scores", prompt, minus, name: of, ...(of === "region" ? { region } : {}) }),
+  atlas: (whose: Of, pooling: string) => name({ ...of("atlas", whose), pooling }),
+  rows: (panel: Panel, band: number) => name({ ...head("rows", panel), band }),
+  columns: (panel: Panel, band: number) => name({ ...head("columns", panel), band }),
+  image: (panel: Panel, pooling: string, level: number, row: number, column: number) =>
+    name({ ...head("image", panel), pooling: level ? pooling : "max", level, row, column }),
+  scores: (prompt: number, minus: number, score: string, region: number[]) =>
+    name({ what: "scores", prompt, minus, name: score, ...(score === "region" ? { region } : {}) }),
+  ablate: (prompt: number, layer: number, head: number, kind: string, position: number) =>
+    name({ what: "ablate", prompt, layer, head, kind, position }),
 };
 
 /** Whether one tile of exact weights holds a whole head. */

@@ -2,13 +2,12 @@
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { inks, type Scale } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
-import { keys, type Prompt } from "./attention.ts";
+import { keys, type Of, type Prompt } from "./attention.ts";
 import { folded, head, stretch } from "./pixels.ts";
 
 interface Props {
   prompt: Prompt;
-  at: number; // which prompt it is
-  minus: number;
+  whose: Of;
   of: string; // its name, where there are several
   width: number;
   scale: Scale;
@@ -27,10 +26,10 @@ const GAP = 3;
 const MARGIN = 26; // for the layer's name
 
 export function Heads(props: Props) {
-  const { prompt, at, minus, width, scale, pooling, layer, labels, sortBy, region, scoreNames } = props;
+  const { prompt, whose, width, scale, pooling, layer, labels, sortBy, region, scoreNames } = props;
   const [layers, heads] = prompt.shape;
-  const scoresKey = sortBy ? keys.scores(at, minus, sortBy, region) : "";
-  const atlasKey = keys.atlas(at, minus, pooling);
+  const scoresKey = sortBy ? keys.scores(whose.prompt, whose.minus, sortBy, region) : "";
+  const atlasKey = keys.atlas(whose, pooling);
   const { get, errors } = useTiles([atlasKey, ...(sortBy ? [scoresKey] : [])]);
   const atlas = get(atlasKey);
   const scores = sortBy ? (get(scoresKey)?.data as Float32Array | undefined) : undefined;

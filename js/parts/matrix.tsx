@@ -65,7 +65,7 @@ export function Matrix(props: Props) {
 
   const { error } = useTiles([]);
   const squares = visible(prompt, panel, pooling, viewport, size * (devicePixelRatio || 1), error);
-  const atlasKey = keys.atlas(panel.prompt, panel.minus, pooling);
+  const atlasKey = keys.atlas(panel, pooling);
   const wanted = squares.map(({ key }) => key);
   const { get, errors, missing } = useTiles([atlasKey, ...wanted]);
   const atlas = typeof panel.head === "number" ? get(atlasKey) : undefined;

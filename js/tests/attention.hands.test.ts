@@ -2,7 +2,7 @@
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { page, userEvent } from "vitest/browser";
 import { cellAt, colour, endAll, HEADS, LAYERS, model, pixel, show, styled, type Shown, telling } from "./attention.ts";
-import type { Fake } from "./fake.ts";
+import { type Fake, jsonTile, tileOf } from "./fake.ts";
 
 const WORDS = ["the", "␣cat", "␣sat", "␣on", "␣the", "␣cat"];
 const T = WORDS.length;
@@ -237,5 +237,66 @@ describe("finding", () => {
     await expect
       .poll(() => shown.all("[role=alert]").map((alert) => alert.textContent))
       .toEqual(["ValueError: that score cannot be had"]);
+  });
+});
+
+describe("a recording", () => {
+  const outcome = { how: "head 2 is zero", position: 3, tokens: ["␣mat", "<b>"], before: [0.75, 0.1], after: [0.25, 0.4], kl: 0.5 }; // prettier-ignore
+  const recorded = (traits: object = {}) => {
+    const fake = model([{ tokens: WORDS }], { ...traits });
+    fake.state.prompts[0].recorded = true;
+    const plain = fake.tile;
+    fake.tile = (key) => {
+      if (key.what === "ablate") return jsonTile({ ...outcome, how: JSON.stringify(key) });
+      const tile = plain(key);
+      if (!key.weigh || key.what !== "rows") return tile;
+      const weights = new Float32Array(tile.bytes.slice().buffer).map((weight, i) => (i % 2 ? -weight : weight));
+      return tileOf(weights, tile.meta.shape as number[]);
+    };
+    return fake;
+  };
+
+  test("an array offers neither weighing nor ablation", async () => {
+    const shown = await show(model([{ tokens: WORDS }]));
+    expect(shown.all(".iw-ablation")).toEqual([]);
+    expect(shown.el.textContent).not.toContain("length of value");
+  });
+
+  test("weights are asked for as weighed, with the token, and said to be", async () => {
+    const fake = recorded();
+    const shown = await show(fake);
+    const select = [...shown.el.querySelectorAll("select")].find(({ textContent }) => textContent.includes("logit"))!;
+    await userEvent.selectOptions(select, "× effect on a logit");
+    await traits(fake, "weigh").toEqual(["logit"]);
+    await expect.poll(() => fake.asked.flat().some((key) => key.includes('"weigh":"logit"'))).toBe(true);
+    await userEvent.fill(shown.one("input[placeholder='the next token']"), "␣mat");
+    await userEvent.keyboard("{Enter}");
+    await traits(fake, "token").toEqual(["␣mat"]);
+    await expect.poll(() => fake.asked.flat().at(-1)).toContain('"weigh":"logit ␣mat"');
+    expect(shown.text(".iw-about")).toContain("added directly to the logit of ␣mat");
+    await hover(shown, 4, 1);
+    await expect.poll(() => shown.text(".iw-status")).toContain(`−${telling(0, 0, 4, 1).toFixed(4)}`);
+  });
+
+  test("without a head, the next token is another; another head is another run", async () => {
+    const fake = recorded({ query: 3, key: 1 });
+    const shown = await show(fake);
+    expect(shown.text(".iw-ablation")).toContain("run the model without it");
+    await userEvent.selectOptions(shown.one(".iw-ablation select"), "zero in its place");
+    await traits(fake, "ablate").toEqual(["zero"]);
+    await expect.poll(() => shown.text(".iw-outcome")).toContain("␣mat75 %25 %−50.0");
+    expect(shown.text(".iw-outcome")).toContain("<b>10 %40 %+30.0");
+    expect(shown.text(".iw-outcome")).toContain('"layer":0,"head":0,"kind":"zero","position":3');
+    shown.head(1, 2).click();
+    await expect.poll(() => shown.text(".iw-outcome")).toContain('"layer":1,"head":2,"kind":"zero","position":3');
+  });
+
+  test("a saved page says what it cannot run", async () => {
+    const fake = recorded({ _live: false, ablate: "mean" });
+    fake.tile = () => {
+      throw new Error("not stored in this page");
+    };
+    const shown = await show(fake);
+    await expect.poll(() => shown.text(".iw-ablation")).toContain("This needs a running kernel.");
   });
 });

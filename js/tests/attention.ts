@@ -34,6 +34,7 @@ export function model(sources: Source[], traits: object = {}, opened = true): Fa
     rows: Math.max(1, Math.floor(BAND / keys.length)),
     columns: Math.max(1, Math.floor(BAND / tokens.length)),
     chunk: 1024,
+    recorded: false,
   }));
   const weight = (prompt: number, minus: number): Weigh => {
     const [ours, theirs] = [full[prompt]!, full[minus]];
@@ -81,7 +82,7 @@ export function model(sources: Source[], traits: object = {}, opened = true): Fa
     title: "Attention", prompts, prompt: 0, compare: null, difference: false, layer: 0, head: 0, aggregate: "none",
     query: null, key: null, direction: "query", reading: "matrix", scale: "linear", colour_range: [], pooling: "max",
     dim_special: false, viewport: [], sort_by: "", region: [], search: "", labels: [],
-    score_names: ["mine", "broken", "first token"], _live: true, _opening: [], ...traits,
+    score_names: ["mine", "broken", "first token"], weigh: "attention", token: "", ablate: "none", _live: true, _opening: [], ...traits,
   }; // prettier-ignore
   const fake = new Fake(state, answer);
   if (!opened) return fake;

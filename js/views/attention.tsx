@@ -13,6 +13,7 @@ import { clippedShare, largest } from "../parts/range.ts";
 import { fit, useSearch, useViewport } from "../parts/state.ts";
 import { Status } from "../parts/status.tsx";
 import type { Token } from "../parts/token.tsx";
+import { Ablation, reading, unit, Weigh, weighing } from "../parts/weigh.tsx";
 import { NARROW, px, useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
 
 const fade = (token: Token | undefined, position: number) => position === 0 || !!token?.special;
@@ -30,16 +31,17 @@ function Attention() {
   const [viewport, setViewport] = useViewport(traits, set, queries, nKeys);
 
   const head = aggregate === "none" ? traits.head : aggregate;
-  const panel: Panel = { prompt: traits.prompt, minus, layer, head };
+  const weigh = weighing(traits);
+  const panel: Panel = { prompt: traits.prompt, minus, weigh, layer, head };
   const beside: Panel | null =
     traits.compare !== null && traits.compare !== traits.prompt && minus < 0
-      ? { prompt: traits.compare, minus: -1, layer, head }
+      ? { prompt: traits.compare, minus: -1, weigh, layer, head }
       : null;
 
   // Colours: heads share one scale, so that thumbnails compare; the large head uses the colours up to its own maximum.
-  const atlasKey = keys.atlas(panel.prompt, minus, "max"); // up to the largest weight, whatever a pixel shows
+  const atlasKey = keys.atlas(panel, "max"); // up to the largest weight, whatever a pixel shows
   const atlas = useTiles([atlasKey]).get(atlasKey);
-  const signed = minus >= 0;
+  const signed = minus >= 0 || traits.weigh === "logit";
   const [low, chosen] = traits.colour_range as [number?, number?];
   const scaleUpTo = (high: number): Scale => ({
     kind: traits.scale,
@@ -165,19 +167,17 @@ function Attention() {
           {queries === nKeys
             ? plural(nKeys, "token")
             : `${plural(queries, "query token")}, ${plural(nKeys, "key token")}`}
-          .{" "}
-          {signed
-            ? "Each cell is a weight of the first minus its counterpart in the second."
-            : "Each row is a query token; its weights over the key tokens sum to 1."}
+          . {reading(traits.weigh, traits.token)}
+          {minus >= 0 && " Shown is the first prompt minus its counterpart in the second."}
         </span>
+        {prompt.recorded && <Weigh traits={traits} set={set} />}
       </header>
       <div class="iw-columns">
         <div style={px({ width: left })}>
           <Heads
             prompt={prompt}
-            at={panel.prompt}
+            whose={panel}
             of={prompts.length > 1 ? panelName(panel) : ""}
-            minus={minus}
             width={left - 4}
             scale={shared}
             pooling={pooling}
@@ -252,10 +252,11 @@ function Attention() {
             })}
           </div>
           <Status traits={traits} prompt={prompt} panel={panel} pointer={pointer} />
+          {prompt.recorded && <Ablation traits={traits} set={set} panel={panel} prompt={prompt} />}
           <div class="iw-row">
             <Legend
               scale={scale}
-              what={signed ? "difference of weights" : "attention weight"}
+              what={minus >= 0 ? `difference: ${unit(traits.weigh)}` : unit(traits.weigh)}
               automatic={chosen === undefined}
               clipped={clipped}
               onRange={(range) => set({ colour_range: range })}

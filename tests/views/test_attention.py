@@ -155,7 +155,7 @@ def test_tokens_travel_as_they_are_shown(count, data):
     words = (words or ("a",))[:count]
     ids, special = np.arange(len(words)) * 7, np.arange(len(words)) % 5 == 0
     source = oracles.Given(np.zeros((1, 1, len(words), 1), np.float32), Tokens(words, ids, special))
-    tiles = attention_tiles.AttentionTiles([source], ["x"], {})
+    tiles = attention_tiles.AttentionTiles([source], ["x"], {}, factor=None)
     got = {"text": [], "ids": [], "special": []}
     for chunk in range(-(-len(words) // attention_tiles.CHUNK)):
         part = json.loads(bytes(unpack(*tiles.tile("tokens", 0, axis="query", chunk=chunk).pack())))
@@ -260,3 +260,99 @@ def test_a_recording_stand_in_and_the_real_thing():
         rows = ask(view, what="rows", prompt=0, minus=-1, layer=layer, head=head, band=0)
         np.testing.assert_array_equal(rows, source.block(layer, head, np.arange(shape[2]), slice(0, shape[3])))
         np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-5)
+
+
+# A recording knows more than its weights ------------------------------------------------------------------------------
+
+PROMPT = "lion bread clock river lion bread clock"
+
+
+@pytest.fixture(scope="module")
+def rec():
+    return iw.record(iw.load("induction-2l"), PROMPT)
+
+
+def block(view, layer, head, weigh=""):
+    source = view._tiles.source(0, -1, head, weigh)
+    return source.block(layer, head, np.arange(source.shape[2]), slice(0, source.shape[3]))
+
+
+def test_weights_are_shown_times_what_they_carry(rec):
+    view = AttentionView(rec)
+    model, plain = rec.model, block(view, 1, 2)
+    own = iw.record(model, PROMPT, sites=["v"])
+    writes = own["v", 1][0, :, 2].detach().double() @ model.anatomy.w_o(1)[2].detach().double()  # [key, d_model]
+    np.testing.assert_allclose(block(view, 1, 2, "value"), plain * writes.norm(dim=-1).numpy(), rtol=1e-4, atol=1e-6)
+    token = rec.tokens[0][3]
+    split = iw.direct_logit_attribution(model, PROMPT, iw.logit(int(rec.tokens[0].ids[3])))
+    for layer, head in ((0, 1), (1, 2)):
+        total = block(view, layer, head, f"logit {token}")[-1].sum()
+        assert total == pytest.approx(split.heads[0, layer, head], rel=1e-3, abs=1e-4)
+
+
+def test_what_is_added_to_a_logit_is_signed_and_says_so(rec):
+    view = AttentionView(rec, weigh="logit", token="lion")
+    assert view.signed
+    assert view.weighing == "logit lion"
+    assert "added to the logit of lion" in view.describe()
+    atlas = view.tile(what="atlas", prompt=0, minus=-1, weigh="logit lion", pooling="max")
+    assert atlas.array.dtype == np.int8
+    assert view.selection is None
+    view.query, view.key = 6, 2
+    assert view.selection.weight == pytest.approx(float(block(view, 0, 0, "logit lion")[6, 2]))
+    opened = {json.loads(entry["key"])["what"]: json.loads(entry["key"]) for entry in view._opening}
+    assert opened["atlas"] == {"what": "atlas", "prompt": 0, "minus": -1, "weigh": "logit lion", "pooling": "max"}
+    assert view.picture().png()
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ({"what": "atlas", "weigh": "value", "minus": -1, "pooling": "max"}, "Only a recording knows its model"),
+        ({"what": "ablate", "layer": 0, "head": 0, "kind": "zero", "position": 2}, "Only a recording knows its model"),
+    ],
+)
+def test_an_array_cannot_tell_what_it_carries(view, key, said):
+    with pytest.raises(InputError, match=said):
+        view.tile(prompt=0, **key)
+
+
+def test_what_cannot_be_weighed_is_said(rec):
+    view = AttentionView(rec)
+    with pytest.raises(InputError, match="A rollout multiplies patterns alone"):
+        view.tile(what="rows", prompt=0, weigh="value", layer=0, head="rollout", band=0)
+    with pytest.raises(InputError, match="zebrafish"):
+        view.tile(what="rows", prompt=0, weigh="logit zebrafish", layer=0, head=0, band=0)
+
+
+@pytest.mark.parametrize("kind", ["zero", "mean"])
+def test_a_head_is_taken_out_and_the_next_token_told(rec, kind):
+    view = AttentionView(rec, ablate=kind)
+    tile = view.tile(what="ablate", prompt=0, layer=1, head=2, kind=kind, position=5)
+    told = json.loads(tile.array.tobytes())
+    expected = iw.outcome(rec.model, PROMPT, iw.Ablate("z", 1, head=2, kind=kind), pos=5)
+    assert told == json.loads(json.dumps(expected.to_json()))
+    key = key_of(what="ablate", prompt=0, layer=1, head=2, kind=kind, position=5)
+    view.packed(key)
+    assert next(iter(view.stored_keys())) == key  # what was tried goes into a saved page first
+
+
+def test_other_attention_in_the_same_view(rec):
+    view = AttentionView(rec, layer=1, head=2, query=7, key=3)
+    short = iw.record(rec.model, "lion bread clock")
+    view.show(short)
+    assert (view.layer, view.head, view.query, view.key) == (1, 2, None, 3)
+    assert view.prompts[0]["shape"][2] == len(short.tokens[0])
+    assert view._version == 1
+    np.testing.assert_allclose(block(view, 1, 2), short.pattern(layer=1, head=2).numpy(), atol=1e-6)
+    before = view.prompts
+    with pytest.raises(InputError, match=r"\[layer, head, query, key\]"):
+        view.show(np.ones((2, 2)))
+    assert view.prompts == before
+    assert view._version == 1
+
+
+def test_a_view_of_two_prompts_is_given_two(rec):
+    view = AttentionView(rec, iw.record(rec.model, "lion bread"), prompt=1)
+    with pytest.raises(InputError, match="shows prompt 1; got 1 to show"):
+        view.show(rec)
