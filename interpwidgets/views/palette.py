@@ -30,7 +30,7 @@ def lut(name: str) -> NDArray[np.uint8]:
 
 
 def place(
-    values: NDArray[np.float32], scale: str, low: float, high: float, keys: int, signed: bool
+    values: NDArray[np.float32], scale: str, low: float, high: float, keys: float, signed: bool
 ) -> NDArray[np.intp]:
     """The index into a `lut` of each weight, on a `linear`, `sqrt` or `log` scale; the page does the same."""
     low = 0.0 if signed else low
