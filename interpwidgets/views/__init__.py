@@ -3,7 +3,29 @@
 from interpwidgets.views.attention import AttentionView, Edge
 from interpwidgets.views.dashboard import Dashboard
 from interpwidgets.views.linking import Link, link
+from interpwidgets.views.logit_lens import LogitLensView
+from interpwidgets.views.neurons import Neuron, NeuronsView
 from interpwidgets.views.page import Html, save_page
+from interpwidgets.views.prompt import PromptView
+from interpwidgets.views.tokens import TokensView
+from interpwidgets.views.top_tokens import TopTokensView
+from interpwidgets.views.training import TrainingView
 from interpwidgets.views.view import View
 
-__all__ = ["AttentionView", "Dashboard", "Edge", "Html", "Link", "View", "link", "save_page"]
+__all__ = [
+    "AttentionView",
+    "Dashboard",
+    "Edge",
+    "Html",
+    "Link",
+    "LogitLensView",
+    "Neuron",
+    "NeuronsView",
+    "PromptView",
+    "TokensView",
+    "TopTokensView",
+    "TrainingView",
+    "View",
+    "link",
+    "save_page",
+]
