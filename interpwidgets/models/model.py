@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -68,12 +69,14 @@ class Model:
         """The longest prompt that the model has position embeddings for; None where positions are computed."""
         return self.anatomy.context
 
-    def tokens(self, text: str) -> Tokens:
-        """How the model reads a text.
+    def tokens(self, text: str | Sequence[int]) -> Tokens:
+        """How the model reads a text; or what the tokens with these ids are.
 
         >>> model.tokens("the cat sat")
         Tokens(3: the ␣cat ␣sat)
         """
+        if not isinstance(text, str):
+            return token_texts(self.tokenizer, text)
         if self.tokenizer is None:
             raise InputError(f"{self!r} has no tokenizer; pass one: Model(module, tokenizer).")
         return token_texts(self.tokenizer, self.tokenizer(text)["input_ids"])

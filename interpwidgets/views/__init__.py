@@ -1,6 +1,7 @@
 """What is shown: widgets over arrays and sources. Nothing here knows a model, or needs torch."""
 
 from interpwidgets.views.attention import AttentionView, Edge
+from interpwidgets.views.circuit import CircuitView
 from interpwidgets.views.dashboard import Dashboard
 from interpwidgets.views.linking import Link, link
 from interpwidgets.views.logit_lens import LogitLensView
@@ -14,6 +15,7 @@ from interpwidgets.views.view import View
 
 __all__ = [
     "AttentionView",
+    "CircuitView",
     "Dashboard",
     "Edge",
     "Html",

@@ -49,7 +49,8 @@ class TokensView(View, view="tokens"):
 
     Args:
         tokens: those of a text, or of several.
-        values: of each token; for several texts a list, one entry a text.
+        values: of each token; for several texts a list, one entry a text. Or a function that makes them of `tokens`,
+            for a text that will change.
         names: what to call the series of an array.
         settings: initial values of the traits below, by name.
 
@@ -70,12 +71,17 @@ class TokensView(View, view="tokens"):
     span = traitlets.List(traitlets.CInt(), help="[first, before last] selected, or empty").tag(sync=True)
 
     def __init__(self, tokens: Any, values: Any = None, *, names: Sequence[str] | None = None, **settings: Any) -> None:
+        self._function = values if callable(values) else None
         found = self._take(tokens, values, names)
         super().__init__(settings, title="Tokens", series=found[0] if found else "")
         self.open_with(self._first_screen())
 
     def show(self, tokens: Any, values: Any = None, *, names: Sequence[str] | None = None) -> None:
-        """Show another text, or other values; what is selected stays where it still exists."""
+        """Show another text, or other values; what is selected stays where it still exists.
+
+        Values that were given as a function are computed again unless others are given.
+        """
+        values = self._function if values is None else values
         with self.hold_trait_notifications():
             self._take(tokens, values, names)
             self.prompt = min(self.prompt, len(self._tokens) - 1)
@@ -145,6 +151,7 @@ class TokensView(View, view="tokens"):
     def _take(self, tokens: Any, values: Any, names: Sequence[str] | None) -> list[str]:
         """Take in the data, or nothing of it; the names of its series."""
         prompts = prompts_of(tokens)
+        values = values(tokens) if callable(values) else values
         each = [_series(part, own, names) for part, own in zip(_of_each(values, prompts), prompts, strict=True)]
         found = list(each[0])
         if other := next((series for series in each if list(series) != found), None):
