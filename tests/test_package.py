@@ -13,13 +13,13 @@ import interpwidgets as iw
 PACKAGE = Path(iw.__file__).parent
 # Imports go down: a module may import from its own floor and from those below.
 FLOORS = [
-    {"errors", "tokens", "stats"},
+    {"errors", "tokens", "stats", "circuit", "graph_json"},
     {"models"},
     {"intervene", "features"},
     {"views", "models.train"},  # recipes and cards of the model systems: their evidence is interventions
     {"cli", "__main__", "demo", "course"},
 ]
-WITHOUT_TORCH = {"errors", "tokens", "stats", "views"}
+WITHOUT_TORCH = {"errors", "tokens", "stats", "circuit", "graph_json", "views"}
 
 
 def floor(part: str) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import interpwidgets.models as _models  # says what to install where torch is missing
 from interpwidgets.intervene.attribution import Approximation, attribution_patch, integrated_attribution_patch
 from interpwidgets.intervene.direct import LogitAttribution, direct_logit_attribution
+from interpwidgets.intervene.edges import edge_attribution
 from interpwidgets.intervene.effects import Axis, Effect, Effects
+from interpwidgets.intervene.faithful import CircuitTest, Faithfulness, faithfulness
 from interpwidgets.intervene.generation import Generated, generate
 from interpwidgets.intervene.interventions import Ablate, Freeze, Intervention, Patch, Scale, Steer
 from interpwidgets.intervene.lens import LogitLens, logit_lens
+from interpwidgets.intervene.lens_attribution import LensAttribution, lens_attribution
 from interpwidgets.intervene.metrics import (
     BoundMetric,
     Metric,
@@ -37,12 +40,15 @@ __all__ = [
     "Axis",
     "BoundMetric",
     "CausalTrace",
+    "CircuitTest",
     "Effect",
     "Effects",
+    "Faithfulness",
     "Freeze",
     "Generated",
     "Hypothesis",
     "Intervention",
+    "LensAttribution",
     "LogitAttribution",
     "LogitLens",
     "Metric",
@@ -59,9 +65,12 @@ __all__ = [
     "causal_scrub",
     "causal_trace",
     "direct_logit_attribution",
+    "edge_attribution",
+    "faithfulness",
     "generate",
     "integrated_attribution_patch",
     "kl",
+    "lens_attribution",
     "log_prob",
     "logit",
     "logit_diff",
