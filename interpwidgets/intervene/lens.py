@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -77,7 +77,7 @@ def logit_lens(
         final = rec["resid_post", model.n_layers - 1][which].detach()
     return LogitLens(
         model, site, tuple(chosen), {layer: rec[site, layer][which].detach() for layer in chosen}, final,
-        rec.tokens[which], translators, rec.positions is not None,
+        rec.tokens[which], translators, rec.positions is not None, rec, which.start or 0,
     )  # fmt: skip
 
 
@@ -96,19 +96,48 @@ class LogitLens:
     tokens: list[Tokens]
     translators: Translators | None = None
     partial: bool = False  # whether only some positions were recorded
+    rec: Recording | None = None  # what it was made of
+    first: int = 0  # the prompt of `rec` that is the first one here
+
+    def at(self, prompt: int, first: int = 0, last: int | None = None) -> LogitLens:
+        """The lens of one prompt, and of it the positions from `first` to before `last`."""
+        if not 0 <= prompt < len(self.tokens):
+            raise InputError(f"There is no prompt {prompt}; there are {len(self.tokens)}, numbered from 0.")
+        tokens = self.tokens[prompt]
+        part = slice(first, len(tokens) if last is None else last)
+        if not range(len(tokens))[part]:
+            raise InputError(f"There are no positions {first}:{last}; the prompt has {len(tokens)}, numbered from 0.")
+        return replace(
+            self,
+            streams={layer: stream[[prompt], part] for layer, stream in self.streams.items()},
+            final=None if self.final is None else self.final[[prompt], part],
+            tokens=[Tokens(tokens.text[part], None if tokens.ids is None else tokens.ids[part], tokens.special[part])],
+            rec=None,
+        )
 
     def logits(self, layer: int) -> Tensor:
         """What the lens reads after a layer: [batch, pos, vocab]."""
         if layer not in self.layers:
             raise InputError(f"There is no layer {layer} in this lens; there are {list(self.layers)}.")
         stream = self.streams[layer]
-        return unembed(self.model, self._translated(stream.flatten(0, 1), layer)).reshape(*stream.shape[:2], -1)
+        return unembed(self.model, self.translated(stream.flatten(0, 1), layer)).reshape(*stream.shape[:2], -1)
 
     def top(self, k: int = 1) -> tuple[Tensor, Tensor]:
         """Ids of the `k` likeliest tokens and their probabilities, each [layer, batch, pos, k]."""
-        ids = self._read(lambda logits, _: logits.topk(k).indices.where(~logits[:, :1].isnan(), -1))
-        probs = self._read(lambda logits, _: logits.softmax(-1).topk(k).values)
-        return ids, probs
+        found = self._read(lambda logits, _: _top(logits.log_softmax(-1), k))
+        return found[..., :k].long(), found[..., k:]
+
+    def overview(self, k: int = 1) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`top(k)`, `entropy` and `kl` in one go, for the price of one; `kl` is NaN where it cannot be known."""
+        own = self._own()
+
+        def all_of_it(logits: Tensor, rows: slice) -> Tensor:
+            log_p = logits.log_softmax(-1)
+            kl = log_p[:, 0] * torch.nan if self.final is None else _kl(own(rows), log_p)
+            return torch.cat([_top(log_p, k), _entropy(log_p)[:, None], kl[:, None]], dim=-1)
+
+        found = self._read(all_of_it)
+        return found[..., :k].long(), found[..., k : 2 * k], found[..., -2], found[..., -1]
 
     def prob_of(self, token: Any) -> Tensor:
         """The probability of a token, or of one per prompt: [layer, batch, pos]."""
@@ -128,34 +157,37 @@ class LogitLens:
     @cached_property
     def entropy(self) -> Tensor:
         """Of each prediction, in nats: [layer, batch, pos]."""
-        return self._read(lambda logits, _: torch.special.entr(logits.softmax(-1)).sum(-1))
+        return self._read(lambda logits, _: _entropy(logits.log_softmax(-1)))
 
     @cached_property
     def kl(self) -> Tensor:
         """KL(the model's own prediction ‖ the layer's) in nats: [layer, batch, pos]."""
-        final = self.final
-        if final is None:
+        if self.final is None:
             raise NotRecordedError(
                 f"The model's own prediction is read from resid_post of layer {self.model.n_layers - 1}: record it."
             )
-        rows_of = final.flatten(0, 1)
-        own: dict[int, Tensor] = {}  # of the rows at hand
+        own = self._own()
+        return self._read(lambda logits, rows: _kl(own(rows), logits.log_softmax(-1)))
 
-        def kl(logits: Tensor, rows: slice) -> Tensor:
-            if rows.start not in own:
-                own.clear()
-                own[rows.start] = _wide(unembed(self.model, rows_of[rows])).log_softmax(-1)
-            p = own[rows.start]
-            return (p.exp() * (p - logits.log_softmax(-1))).where(p != -torch.inf, 0).sum(-1)
+    def _own(self) -> Callable[[slice], Tensor]:
+        """The model's own prediction of some rows, as log-probabilities; kept while the same rows are asked for."""
+        kept: dict[int, Tensor] = {}
 
-        return self._read(kl)
+        def own(rows: slice) -> Tensor:
+            assert self.final is not None
+            if rows.start not in kept:
+                kept.clear()
+                kept[rows.start] = _wide(unembed(self.model, self.final.flatten(0, 1)[rows])).log_softmax(-1)
+            return kept[rows.start]
+
+        return own
 
     def _read(self, what: Callable[[Tensor, slice], Tensor]) -> Tensor:
         """Something of the logits of rows [n, vocab] → [n, …], over all layers: [layer, batch, pos, …]."""
         some = self.streams[self.layers[0]]
         parts = [
             torch.stack([
-                what(_wide(unembed(self.model, self._translated(self.streams[layer].flatten(0, 1)[rows], layer))), rows)
+                what(_wide(unembed(self.model, self.translated(self.streams[layer].flatten(0, 1)[rows], layer))), rows)
                 for layer in self.layers
             ])
             for rows in _chunks(self.model, some.shape[0] * some.shape[1])
@@ -163,11 +195,11 @@ class LogitLens:
         found = torch.cat(parts, dim=1)
         return found.reshape(found.shape[0], *some.shape[:2], *found.shape[2:])
 
-    def _translated(self, stream: Tensor, layer: int) -> Tensor:
+    def translated(self, stream: Tensor, layer: int) -> Tensor:
         """The stream [n, d_model] in the language of the last layer."""
         if self.translators is None:
             return stream
-        with torch.no_grad():
+        with torch.set_grad_enabled(stream.requires_grad):
             if isinstance(self.translators, Mapping):
                 translator = self.translators.get(layer)
                 found = stream if translator is None else translator(stream)
@@ -178,6 +210,10 @@ class LogitLens:
             raise InputError(f"The translator of layer {layer} makes {shape} of a stream {list(stream.shape)}.")
         return found
 
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """Tokens of the model, as shown."""
+        return list(token_texts(self.model.tokenizer, ids))
+
     def _ids(self, token: Any) -> Tensor:
         """A token's id at each row: [batch · pos, 1]."""
         ids = read_tokens(self.model, token, len(self.tokens))
@@ -187,7 +223,7 @@ class LogitLens:
         size = self.streams[self.layers[0]].shape[1] if self.partial else len(self.tokens[0])
         last = {layer: self.streams[layer][0, size - 1][None] for layer in self.layers}
         top = {
-            layer: _wide(unembed(self.model, self._translated(row, layer)))[0].softmax(-1).max(-1)
+            layer: _wide(unembed(self.model, self.translated(row, layer)))[0].softmax(-1).max(-1)
             for layer, row in last.items()
         }
         shown = list(token_texts(self.model.tokenizer, [int(best.indices) for best in top.values()]))
@@ -200,6 +236,21 @@ class LogitLens:
         for (layer, best), token in zip(top.items(), shown, strict=True):
             lines.append(f"{layer:>5}  {token:<{width}}  {float(best.values):.3f}")
         return "\n".join(lines)
+
+
+def _top(log_p: Tensor, k: int) -> Tensor:
+    """Ids of the likeliest (−1 where there is no prediction), then their probabilities: [n, vocab] → [n, 2k]."""
+    best, ids = log_p.topk(k)
+    return torch.cat([ids.to(log_p).where(~best.isnan(), -1), best.exp()], dim=-1)
+
+
+def _entropy(log_p: Tensor) -> Tensor:
+    return -(log_p.exp() * log_p).where(log_p != -torch.inf, 0).sum(-1)
+
+
+def _kl(own: Tensor, log_p: Tensor) -> Tensor:
+    """KL(own ‖ the other) of log-probabilities [n, vocab]: [n]."""
+    return (own.exp() * (own - log_p)).where(own != -torch.inf, 0).sum(-1)
 
 
 class _Skip(Through, Tape):

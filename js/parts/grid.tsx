@@ -47,11 +47,14 @@ export function Grid(props: Props) {
   const { labelWidth = 44, cellWidth = [6, 28], columnLabel, above, differs } = props;
   const scroller = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const room = Math.max(40, width - labelWidth);
+  const room = Math.max(40, width - labelWidth - 4);
   const cell = clamp(room / columns, cellWidth[0], cellWidth[1]);
   const height = props.cellHeight ?? cell;
   const shown = Math.min(room, cell * columns);
-  const [[first, last], setWindow] = useState(() => pages(0, shown / cell, columns));
+  const [[first, last], setWindow] = useState(() => {
+    const left = selected ? Math.max(0, selected.column + 1 - shown / cell) : 0; // it will be scrolled into view
+    return pages(left, left + shown / cell, columns);
+  });
   const [hovered, setHovered] = useState<GridCell | null>(null);
   const ratio = devicePixelRatio || 1;
   const fitted = useMemo(() => new Map<string, string>(), [cell]);
@@ -137,14 +140,14 @@ export function Grid(props: Props) {
       marked={selected?.column}
     />
   );
-  const below = useMemo(() => side(columnLabel, "below"), [columnLabel, differs, first, last, columns, cell, turned, selected?.column]); // prettier-ignore
-  const over = useMemo(() => above && side(above, "above"), [above, differs, first, last, columns, cell, turned, selected?.column]); // prettier-ignore
+  const below = useMemo(() => side(columnLabel, "bottom"), [columnLabel, differs, first, last, columns, cell, turned, selected?.column]); // prettier-ignore
+  const over = useMemo(() => above && side(above, "top"), [above, differs, first, last, columns, cell, turned, selected?.column]); // prettier-ignore
   const frame = ({ row, column }: GridCell) => px({ left: column * cell, top: row * height, width: cell, height });
   const step = nice(ROOM / height);
   const named = Array.from({ length: Math.ceil(rows / step) }, (_, i) => i * step);
   return (
-    <div class="iw-grid" style={`grid-template-columns:${labelWidth}px ${shown}px`}>
-      <div class="iw-grid-rows" style={px({ height: rows * height, "margin-top": over ? labelHeight(turned) : 0 })}>
+    <div class="iw-heat" style={`grid-template-columns:${labelWidth}px ${shown}px`}>
+      <div class="iw-heat-rows" style={px({ height: rows * height, "margin-top": over ? labelHeight(turned) : 0 })}>
         {named.map((row) => (
           <span
             class={row === selected?.row ? "iw-marked" : ""}
@@ -155,10 +158,10 @@ export function Grid(props: Props) {
           </span>
         ))}
       </div>
-      <div class="iw-grid-scroll" ref={scroller} onScroll={draw}>
+      <div class="iw-heat-scroll" ref={scroller} onScroll={draw}>
         <div style={px({ width: cell * columns })}>
           {over}
-          <div class="iw-grid-cells" style={px({ height: rows * height })}>
+          <div class="iw-heat-cells" style={px({ height: rows * height })}>
             <canvas
               ref={canvas}
               tabIndex={0}
@@ -169,13 +172,13 @@ export function Grid(props: Props) {
               onClick={(event) => onSelect(at(event))}
               onKeyDown={press}
             />
-            {hovered && <i class="iw-grid-hovered" style={frame(hovered)} />}
-            {selected && <i class="iw-grid-selected" style={frame(selected)} />}
+            {hovered && <i class="iw-heat-hovered" style={frame(hovered)} />}
+            {selected && <i class="iw-heat-selected" style={frame(selected)} />}
           </div>
           {below}
         </div>
       </div>
-      <small class="iw-grid-axes">
+      <small class="iw-heat-axes">
         <span>{props.axes[0]}</span> <span>{props.axes[1]}</span>
       </small>
     </div>
@@ -285,7 +288,7 @@ function Columns({
   const room = named ? cell : 4 * ROOM;
   return (
     <div
-      class={`iw-grid-columns iw-${which}${turned ? " iw-turned" : ""}`}
+      class={`iw-heat-columns iw-heat-${which}${turned ? " iw-turned" : ""}`}
       style={px({ height: labelHeight(turned) })}
       aria-hidden="true"
     >
