@@ -18,7 +18,7 @@ from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.texts import token_texts
 from interpwidgets.models.tokenize import Prompts
 
-__all__ = ["Outcome", "outcome"]
+__all__ = ["Outcome", "compared", "outcome"]
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +27,8 @@ Floats = NDArray[np.float64]
 class Outcome:
     """The next token's distribution without and with interventions.
 
-    Shown are the tokens that are likeliest in either, in the order of what changed most; `before` and `after` are
-    their probabilities.
+    Shown are the tokens that are likeliest in either, in the order of the larger of their two probabilities, `before`
+    and `after`.
     """
 
     how: str  # what was done
@@ -90,17 +90,23 @@ def outcome(
     if not -size <= pos < size:
         raise InputError(f"There is no position {pos}; the prompt has {size}, numbered from 0.")
     own = run(model, prompt, (), sites=("logits",))["logits"][0] if logits is None else logits
-    before, after = (rows[pos % size].double().cpu().log_softmax(-1) for rows in (own, changed["logits"][0]))
+    how = "; ".join(map(repr, chosen)) or "nothing"
+    return compared(model, own[pos % size], changed["logits"][0, pos % size], how=how, position=pos % size, k=k)
+
+
+def compared(model: Model, own: Tensor, changed: Tensor, *, how: str, position: int, k: int = 10) -> Outcome:
+    """The outcome of which these are the logits [vocab], without and with interventions."""
+    before, after = (row.detach().double().cpu().log_softmax(-1) for row in (own, changed))
     p, q = before.exp(), after.exp()
-    shown = torch.cat([p.topk(min(k, len(p))).indices, q.topk(min(k, len(q))).indices]).unique()  # type: ignore[no-untyped-call]
-    shown = shown[(q - p)[shown].abs().argsort(descending=True, stable=True)]
-    kl = float((p * (before - after)).where(p > 0, 0).sum())
+    most = min(k, len(p))
+    shown = torch.cat([p.topk(most).indices, q.topk(most).indices]).unique()  # type: ignore[no-untyped-call]
+    shown = shown[p.maximum(q)[shown].argsort(descending=True, stable=True)]
     return Outcome(
-        how="; ".join(map(repr, chosen)) or "nothing",
-        position=pos % size,
+        how=how,
+        position=position,
         tokens=tuple(token_texts(model.tokenizer, shown.tolist())),
         ids=tuple(shown.tolist()),
         before=p[shown].numpy(),
         after=q[shown].numpy(),
-        kl=max(0.0, kl),
+        kl=max(0.0, float((p * (before - after)).where(p > 0, 0).sum())),
     )

@@ -87,7 +87,7 @@ class View(anywidget.AnyWidget):
         self.links: list[Link] = []  # that this view is part of
         self._past: list[dict[str, Any]] = []
         self._future: list[dict[str, Any]] = []
-        self._changed = float("-inf")
+        self._changed_at = float("-inf")
         super().__init__(**traits)
         self.on_msg(self._receive)
         self._now = self._settable()
@@ -172,7 +172,7 @@ class View(anywidget.AnyWidget):
     def _step(self, come: list[dict[str, Any]], go: list[dict[str, Any]]) -> bool:
         if not come:
             return False
-        state, self._changed = come.pop(), float("-inf")
+        state, self._changed_at = come.pop(), float("-inf")
         go.append(self._now)
         self._now = state
         with self.hold_trait_notifications():
@@ -184,8 +184,8 @@ class View(anywidget.AnyWidget):
         now = self._settable()
         if now == self._now:
             return
-        before, self._changed = self._changed, time.monotonic()
-        if self._changed - before > _ONE_STEP:
+        before, self._changed_at = self._changed_at, time.monotonic()
+        if self._changed_at - before > _ONE_STEP:
             self._past.append(self._now)
             del self._past[:-100]
         self._future.clear()

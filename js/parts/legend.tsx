@@ -5,15 +5,15 @@ import { format, lut, type Scale, weightAt } from "../colour.ts";
 export function Legend({
   scale,
   what,
-  automatic,
+  automatic = true,
   clipped,
   onRange,
 }: {
   scale: Scale;
   what: string; // with its unit
-  automatic: boolean;
+  automatic?: boolean;
   clipped?: { above: number; below: number } | null;
-  onRange: (range: [number, number] | []) => void;
+  onRange?: (range: [number, number] | []) => void; // if the reader may choose
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
   useLayoutEffect(() => {
@@ -34,7 +34,7 @@ export function Legend({
         onChange={(event) => {
           const value = event.currentTarget.valueAsNumber;
           const [low, high] = which === "low" ? [value, scale.high] : [scale.low, value];
-          if (low < high) onRange([low, high]);
+          if (low < high) onRange?.([low, high]);
           else event.currentTarget.value = String(scale[which]);
         }}
       />
@@ -56,15 +56,19 @@ export function Legend({
         </div>
       </div>
       <div class="iw-range">
-        {limit("low")} {limit("high")}{" "}
-        <button
-          type="button"
-          aria-pressed={automatic}
-          onClick={() => onRange([])}
-          title="Colours from nothing to the largest weight shown"
-        >
-          auto
-        </button>
+        {onRange && (
+          <>
+            {limit("low")} {limit("high")}{" "}
+            <button
+              type="button"
+              aria-pressed={automatic}
+              onClick={() => onRange([])}
+              title="Colours from nothing to the largest weight shown"
+            >
+              auto
+            </button>
+          </>
+        )}
         {clipped && (clipped.above > 0 || clipped.below > 0) && (
           <small title="Of what is shown: drawn in the last colour though larger, or in the first though not zero">
             beyond the colours: {percent(clipped.above)} above, {percent(clipped.below)} below

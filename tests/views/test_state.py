@@ -58,7 +58,7 @@ def test_a_state_is_short_and_says_what_it_is_of():
         (None, "no state of a AttentionView"),
         ("AttentionView?layer", "cannot be read"),
         ("AttentionView?layer={", "cannot be read"),
-        ("AttentionView?colour=1", "no setting 'colour'. It has: aggregate"),
+        ("AttentionView?colour=1", "no setting 'colour'. It has: ablate, aggregate"),
     ],
 )
 def test_what_is_no_state_is_refused(state, said):
@@ -99,7 +99,7 @@ def test_changes_close_together_are_one_step(monkeypatch):
     monkeypatch.setattr(view_module, "_ONE_STEP", 1e9)
     view = AttentionView(PATTERN)
     view.layer, view.head = 1, 1
-    view._changed = float("-inf")
+    view._changed_at = float("-inf")
     view.layer, view.head = 2, 2
     view.undo()
     assert (view.layer, view.head) == (1, 1)

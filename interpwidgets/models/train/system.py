@@ -61,6 +61,7 @@ SYSTEMS: dict[str, str] = {
         [f"compiled-{name}" for name in ("frequency", "induction", "parentheses", "reverse", "sort")], "compiled"
     ),
     "ioi-known": "known.cards",
+    "facts-known": "known.cards",
     "brackets-known": "known.cards",
     "grok-add": "cards.grokking",
     "toy-superposition": "cards.superposition",

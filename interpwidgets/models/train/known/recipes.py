@@ -26,12 +26,13 @@ class IOIRecipe(Recipe):
 class FactsRecipe(Recipe):
     """Of `facts-known`."""
 
-    steps: int = 2400
+    steps: int = 5000
     first: int = 350
-    silent: float = 0.7
+    width: int = 128
+    silent: float = 0.5
     apart: bool = True
-    matrix_rate: float = 0.007
-    other_rate: float = 0.002
+    matrix_rate: float = 0.004
+    other_rate: float = 0.0015
 
 
 @dataclass(frozen=True)
