@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import warnings
 import zipfile
-from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,10 @@ from interpwidgets.stats import interval
 if TYPE_CHECKING:
     from typing import Self
 
-__all__ = ["Axis", "Effect", "Effects"]
+    from interpwidgets.intervene.outcomes import Outcome
+    from interpwidgets.tokens import Tokens
+
+__all__ = ["Axis", "Effect", "Effects", "Rerun"]
 
 Label = int | float | str
 Floats = NDArray[np.float64]
@@ -53,6 +56,32 @@ class Axis:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
+class Rerun:
+    """Runs one cell again, where the model is still at hand, and tells what it does to the next token.
+
+    >>> effects.live({"layer": 9, "head": 6}, prompt=0)
+    """
+
+    run: Callable[[Mapping[str, Label], int], Outcome]
+    corrupted: tuple[Tokens, ...]
+    clean: tuple[Tokens, ...] | None = None
+    fixed: Mapping[str, Label] = field(default_factory=dict)  # on axes that are no longer there
+
+    def __call__(self, place: Mapping[str, Label], prompt: int = 0) -> Outcome:
+        """At the place that these labels name, on that prompt: without the intervention, and with it."""
+        if not 0 <= prompt < len(self.corrupted):
+            raise InputError(f"There is no prompt {prompt}; there are {len(self.corrupted)}, numbered from 0.")
+        return self.run({**self.fixed, **place}, prompt)
+
+    def at(self, place: Mapping[str, Label]) -> Rerun:
+        """The same where those axes are fixed."""
+        return replace(self, fixed={**self.fixed, **place})
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(None), ()  # a copy in another process has no model
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class _Measured:
     """What one cell and many have in common. Here [*axes] is the shape of the cells: () for one."""
 
@@ -64,6 +93,7 @@ class _Measured:
     clean: Floats | None = None  # in the run that the intervention takes from, [prompt]
     seed: int = 0
     control: Floats | None = None  # mean metric of the same done to random components, [*axes, draw]
+    live: Rerun | None = None  # not saved; sums and multiples have none
 
     def __post_init__(self) -> None:
         for name in ("values", "corrupted", "clean", "control"):
@@ -98,9 +128,10 @@ class _Measured:
         return np.asarray(self.per_prompt.mean(-1))
 
     def _recovered(self) -> Floats:
-        return self._effect() / self._gap()
+        return self._effect() / self.gap
 
-    def _gap(self) -> float:
+    @property
+    def gap(self) -> float:
         """From corrupted to clean, in the mean; NaN where there is no clean run, or no difference."""
         if self.clean is None:
             return float("nan")
@@ -110,7 +141,7 @@ class _Measured:
 
     def _no_gap(self) -> str:
         """Why nothing can be recovered, if so."""
-        if self.clean is None or not np.isnan(self._gap()):
+        if self.clean is None or not np.isnan(self.gap):
             return ""
         return f"clean ≈ corrupted ({_number(self.corrupted.mean())}): there is nothing to recover"
 
@@ -137,6 +168,7 @@ class _Measured:
             corrupted=self.corrupted + sign * other.corrupted,
             clean=None,
             control=None,
+            live=None,
             how=f"({self.how}) {'+' if sign > 0 else '−'} ({other.how})",
         )
 
@@ -155,6 +187,7 @@ class _Measured:
             corrupted=self.corrupted * factor,
             clean=None if self.clean is None else self.clean * factor,
             control=None if self.control is None else self.control * factor,
+            live=None,
             how=f"{factor:g} × ({self.how})",
         )
 
@@ -293,11 +326,12 @@ class Effects(_Measured):
         places = key if isinstance(key, tuple) else (key,)
         if len(places) > len(self.axes) or not all(isinstance(place, (int, np.integer, slice)) for place in places):
             raise InputError(f"{self._named()} is read by a number or a slice for each axis; got {key!r}.")
-        axes, how = [], [self.how.rstrip(".")]
+        axes, how, fixed = [], [self.how.rstrip(".")], {}
         for axis, place in zip(self.axes, places, strict=False):
             if isinstance(place, slice):
                 axes.append(Axis(axis.name, axis.labels[place]))
             elif -len(axis) <= place < len(axis):
+                fixed[axis.name] = axis.labels[place]
                 how.append(f"{axis.name} {axis.labels[place]}")
             else:
                 raise InputError(f"There is no {axis.name} number {place}; there are {len(axis)}, counted from 0.")
@@ -310,6 +344,7 @@ class Effects(_Measured):
             "clean": self.clean,
             "seed": self.seed,
             "control": None if self.control is None else self.control[places],
+            "live": None if self.live is None else self.live.at(fixed),
         }
         return Effects(axes=tuple(axes), **rest) if axes else Effect(**rest)
 

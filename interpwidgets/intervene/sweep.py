@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache as once
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,21 +24,26 @@ from interpwidgets.intervene.cells import (
     places,
     read_axes,
 )
-from interpwidgets.intervene.effects import Axis, Effects
-from interpwidgets.intervene.engine import Engine, Job, ids_of
+from interpwidgets.intervene.editor import Chain, Editor, Plain
+from interpwidgets.intervene.effects import Axis, Effects, Rerun
+from interpwidgets.intervene.engine import Engine, Job, ids_of, run_tape
 from interpwidgets.intervene.interventions import Ablate, Intervention, Steer
 from interpwidgets.intervene.metrics import Metric, as_metric
+from interpwidgets.intervene.outcomes import Outcome, compared
 from interpwidgets.intervene.running import engine_on, placed
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.record import check_numbers, recorder, recording_of
 from interpwidgets.models.recording import Recording
-from interpwidgets.models.tokenize import Prompts, read_prompts
+from interpwidgets.models.tokenize import Batch, Prompts, read_prompts
 
 __all__ = ["ablate_sweep", "patch_sweep", "steer", "sweep"]
 
 Floats = NDArray[np.float64]
+Cell = Callable[[int, dict[str, Any]], tuple[Intervention, ...]]  # what a prompt and a place stand for
+Into = Callable[[Effects], object]
 
 _SAVE = 5.0  # seconds between two writes of a cache
+_SHOW = 0.4  # seconds between two looks at what is done so far
 
 
 def patch_sweep(
@@ -55,6 +61,7 @@ def patch_sweep(
     seed: int = 0,
     progress: bool = True,
     cache: str | Path | None = None,
+    into: Into | None = None,
 ) -> Effects:
     """Run the corrupted prompts with one activation at a time taken from the clean ones: activation patching.
 
@@ -66,6 +73,8 @@ def patch_sweep(
     the same number of tokens where positions are patched one by one. `always` are interventions that belong to every
     run, the corrupted one included. Nothing is computed that a patch leaves as it was, and the numbers are those of
     whole passes. An interrupt (Ctrl-C) keeps what is done; with a folder as `cache`, the same call goes on from there.
+    `into` is called with what is done so far, a few times a second, and with all of it at the end: `into=view.show`.
+    The effects remember how to run a cell again (`live`), which a view asks for when one is clicked.
 
     Vig et al. 2020 "Causal mediation analysis"; Meng et al. 2022 §2; Wang et al. 2022; good practice: Zhang & Nanda
     2024, Heimersheim & Nanda 2024. This is denoising; exchange the prompts for noising.
@@ -74,21 +83,27 @@ def patch_sweep(
     source, batch = read_prompts(model, clean), read_prompts(model, corrupted)
     site, axes = read_axes(model, batch, over, by, layers, heads, positions)
     check_aligned(source, batch)
-    tape = recorder(model, source, [site], layers=labels_of(axes, "layer") or None)
-    engine, clean_values = engine_on(model, batch, as_metric(metric), source, tape=tape, always=always)
-    check_numbers(model, source, tape, None)
-    rec = recording_of(model, source, tape, None)
     apart = [first_difference(a, b) for a, b in zip(ids_of(source), ids_of(batch), strict=True)]
 
-    def cell(prompt: int, place: dict[str, int]) -> tuple[Intervention, ...]:
-        pos = place.get("pos")
-        if engine.causal and not always and pos is not None and pos < apart[prompt]:
-            return ()  # both runs are the same there
-        return (patch_at(site, place, rec),)
+    def prepare() -> tuple[Engine, Cell, Floats | None]:
+        tape = recorder(model, source, [site], layers=labels_of(axes, "layer") or None)
+        engine, clean_values = engine_on(model, batch, as_metric(metric), source, tape=tape, always=always)
+        check_numbers(model, source, tape, None)
+        rec = recording_of(model, source, tape, None)
 
+        def cell(prompt: int, place: dict[str, Any]) -> tuple[Intervention, ...]:
+            pos = place.get("pos")
+            if engine.causal and not always and pos is not None and pos < apart[prompt]:
+                return ()  # both runs are the same there
+            return (patch_at(site, place, rec),)
+
+        return engine, cell, clean_values
+
+    engine, cell, clean_values = prepare()
     how = f"{site} of {model.name} taken from the clean prompts, one {' × '.join(a.name for a in axes)} at a time"
+    live = Rerun(_again(prepare, always), tuple(batch.tokens), tuple(source.tokens))
     return sweep(engine, axes, cell, how=how, clean=clean_values, seed=seed, progress=progress, cache=cache,
-                 key=(ids_of(source), tuple(always)))  # fmt: skip
+                 key=(ids_of(source), tuple(always)), into=into, live=live)  # fmt: skip
 
 
 def ablate_sweep(
@@ -107,6 +122,7 @@ def ablate_sweep(
     seed: int = 0,
     progress: bool = True,
     cache: str | Path | None = None,
+    into: Into | None = None,
 ) -> Effects:
     """Run the prompts with one component at a time removed: what does the model need?
 
@@ -126,11 +142,16 @@ def ablate_sweep(
             per_pos=per_pos, seed=seed,
         )  # fmt: skip
 
-    needs = [what({"layer": layer}) for layer in labels_of(axes, "layer")]
-    engine, _ = engine_on(model, batch, as_metric(metric), None, needs=needs)
+    def prepare() -> tuple[Engine, Cell, Floats | None]:
+        needs = [what({"layer": layer}) for layer in labels_of(axes, "layer")]
+        engine, _ = engine_on(model, batch, as_metric(metric), None, needs=needs)
+        return engine, lambda _, place: (what(place),), None
+
+    engine, cell, _ = prepare()
     how = f"{site} of {model.name} replaced by {kind}, one {' × '.join(axis.name for axis in axes)} at a time"
-    return sweep(engine, axes, lambda _, place: (what(place),), how=how, seed=seed, progress=progress, cache=cache,
-                 key=(kind, per_pos, seed, reference))  # fmt: skip
+    return sweep(engine, axes, cell, how=how, seed=seed, progress=progress, cache=cache,
+                 key=(kind, per_pos, seed, reference), into=into,
+                 live=Rerun(_again(prepare, ()), tuple(batch.tokens)))  # fmt: skip
 
 
 def steer(
@@ -170,7 +191,7 @@ def steer(
 def sweep(
     engine: Engine,
     axes: Sequence[Axis],
-    cell: Callable[[int, dict[str, Any]], tuple[Intervention, ...]],
+    cell: Cell,
     *,
     how: str,
     clean: Floats | None = None,
@@ -178,6 +199,8 @@ def sweep(
     progress: bool = True,
     cache: str | Path | None = None,
     key: Any = None,
+    into: Into | None = None,
+    live: Rerun | None = None,
 ) -> Effects:
     """What `cell(prompt, place)` says to change, at every place that the axes span, on every prompt of an engine."""
     count = len(engine.batch.tokens)
@@ -191,7 +214,14 @@ def sweep(
     if path is not None and path.is_file():
         values = np.load(path, allow_pickle=False)
     left = np.flatnonzero(np.isnan(values))
-    saved = time.monotonic()
+
+    def so_far() -> Effects:
+        return Effects(
+            values=values.reshape(*(len(axis) for axis in axes), count), axes=tuple(axes), metric=engine.metric.name,
+            clean=clean, corrupted=engine.base_values, how=how, seed=seed, live=live,
+        )  # fmt: skip
+
+    saved, shown = time.monotonic(), float("-inf")
     try:
         with tqdm(total=len(left), desc=how.partition(",")[0], unit="run", delay=1.0, disable=not progress) as bar:
             for numbers, some in engine.values([jobs[i] for i in left]):
@@ -200,12 +230,37 @@ def sweep(
                 if path is not None and time.monotonic() - saved > _SAVE:
                     save(path, values)
                     saved = time.monotonic()
+                if into is not None and time.monotonic() - shown > _SHOW:
+                    into(so_far())
+                    shown = time.monotonic()
     except KeyboardInterrupt:
         done = int((~np.isnan(values)).sum())
         warnings.warn(f"Interrupted: {done} of {len(jobs)} runs are done, the others are NaN.", stacklevel=3)
     if path is not None:
         save(path, values)
-    return Effects(
-        values=values.reshape(*(len(axis) for axis in axes), count), axes=tuple(axes), metric=engine.metric.name,
-        clean=clean, corrupted=engine.base_values, how=how, seed=seed,
-    )  # fmt: skip
+    effects = so_far()
+    if into is not None:
+        into(effects)
+    return effects
+
+
+def _again(
+    prepare: Callable[[], tuple[Engine, Cell, Floats | None]], always: Sequence[Intervention]
+) -> Callable[[Any, int], Outcome]:
+    """What runs one cell: the recordings that it takes are made again when it is first asked, not kept until then."""
+    ready = once(prepare)
+
+    def run(place: Any, prompt: int) -> Outcome:
+        engine, cell, _ = ready()
+        chosen = cell(prompt, dict(place))
+        positions = engine.metric.positions[[prompt]]
+        one = Batch([engine.batch.tokens[prompt]], {name: rows[[prompt]] for name, rows in engine.batch.inputs.items()})
+        lengths = engine.batch.lengths
+        editor = Editor(
+            [(prompt, (*always, *chosen))], lengths, Plain(max(lengths)), base=engine.base_recording, model=engine.model
+        )
+        after = run_tape(engine.model, one, Chain(editor), positions)[0, -1]
+        how = "; ".join(map(repr, chosen)) or "nothing: up to there both prompts are the same"
+        return compared(engine.model, engine.logits[prompt, -1], after, how=how, position=int(positions[0, -1]))
+
+    return run
