@@ -1,6 +1,7 @@
 """The `interpwidgets` command: what one types before there is a notebook.
 
 interpwidgets demo --out build/demo     a page and a picture of the shipped model, to look at at once
+interpwidgets publish article.ipynb     a notebook as one page, its views alive without a kernel
 """
 
 from __future__ import annotations
@@ -34,12 +35,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--out", type=Path, default=Path("interpwidgets-demo"), help="folder to write into (%(default)s)")
     demo.add_argument("--model", default=MODEL, help="a shipped model, a local folder or a hub id (%(default)s)")
     demo.add_argument("--prompt", default=PROMPT, help="what the model reads (%(default)r)")
+    publish = commands.add_parser("publish", help="run a notebook; write its text and its living views as one page")
+    publish.add_argument("notebook", type=Path)
+    publish.add_argument("--out", type=Path, help="the page to write (the notebook's name, .html)")
+    publish.add_argument("--code", action="store_true", help="keep the code, folded")
+    publish.add_argument("--max-mb", type=float, default=1, help="megabytes of data a view (%(default)s)")
     given = parser.parse_args(arguments)
     try:
+        if given.command == "publish":
+            return write_article(given.notebook, given.out, given.code, given.max_mb)
         return write_demo(given.out, given.model, given.prompt)
     except (InterpError, ImportError) as error:
         print(f"interpwidgets: {error}", file=sys.stderr)
         return 1
+
+
+def write_article(notebook: Path, out: Path | None, code: bool, max_mb: float) -> int:
+    """Publish a notebook, and say where the page is."""
+    from interpwidgets.publish import publish
+
+    print(f"Running {notebook} …", flush=True)
+    page = publish(notebook, out, code=code, max_mb=max_mb)
+    print(f"  The article, interactive, in any browser:  {page.resolve()}  ({page.stat().st_size / 1e6:.2f} MB)")
+    return 0
 
 
 def write_demo(out: Path, model: str, prompt: str) -> int:

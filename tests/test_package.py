@@ -17,7 +17,7 @@ FLOORS = [
     {"models"},
     {"intervene", "features"},
     {"views", "models.train"},  # recipes and cards of the model systems: their evidence is interventions
-    {"cli", "__main__", "demo", "course"},
+    {"cli", "__main__", "publish", "course"},
 ]
 WITHOUT_TORCH = {"errors", "tokens", "stats", "circuit", "graph_json", "views"}
 
