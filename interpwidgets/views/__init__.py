@@ -8,6 +8,7 @@ from interpwidgets.views.logit_lens import LogitLensView
 from interpwidgets.views.neurons import Neuron, NeuronsView
 from interpwidgets.views.page import Html, save_page
 from interpwidgets.views.prompt import PromptView
+from interpwidgets.views.residual import Contribution, ResidualView
 from interpwidgets.views.tokens import TokensView
 from interpwidgets.views.top_tokens import TopTokensView
 from interpwidgets.views.training import TrainingView
@@ -16,6 +17,7 @@ from interpwidgets.views.view import View
 __all__ = [
     "AttentionView",
     "CircuitView",
+    "Contribution",
     "Dashboard",
     "Edge",
     "Html",
@@ -24,6 +26,7 @@ __all__ = [
     "Neuron",
     "NeuronsView",
     "PromptView",
+    "ResidualView",
     "TokensView",
     "TopTokensView",
     "TrainingView",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from interpwidgets.views.drawing import LINE, MUTED, Drawing, Point
 from interpwidgets.views.palette import PALETTE
 
-__all__ = ["ABOVE", "BELOW", "Axes", "Bar", "bars", "extent", "number", "series", "ticks"]
+__all__ = ["ABOVE", "BELOW", "Axes", "Bar", "bars", "extent", "number", "series", "signed", "ticks"]
 
 Numbers = NDArray[Any]
 
@@ -33,6 +33,12 @@ def number(value: float) -> str:
         return "not measured"
     shown = "0" if value == 0 else f"{value:.4f}" if abs(value) >= 1e-3 else f"{value:.2e}"
     return shown.replace("-", "−")
+
+
+def signed(value: float, digits: int = 4) -> str:
+    """A contribution: with its sign, unless it is nothing to so many digits."""
+    text = f"{abs(value):.{digits}f}"
+    return text if not float(text) else f"{'+' if value > 0 else '−'}{text}"
 
 
 def extent(*values: Any, zero: bool = False, air: float = 0.05) -> tuple[float, float]:
@@ -164,7 +170,7 @@ def bars(drawing: Drawing, at: Point, width: float, every: Sequence[Bar], axis: 
         if math.isfinite(bar.low) and math.isfinite(bar.high):
             ends = [across(bar.start + bar.low), across(bar.start + bar.high)]
             drawing.line([(ends[0], top + 9), (ends[1], top + 9)], stroke=1)
-        drawing.text((x + width, top + 2), f"{bar.value:+.3f}".replace("-", "−"), 11, anchor="end")
+        drawing.text((x + width, top + 2), signed(bar.value, 3), 11, anchor="end")
     return y + 28 + 18 * len(every)
 
 

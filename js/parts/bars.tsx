@@ -16,6 +16,7 @@ export interface Bar {
 }
 
 const ROW = 20; // pixels
+const BAR = 16; // left for a scroll bar
 
 export function Bars({
   bars,
@@ -45,7 +46,7 @@ export function Bars({
     return [from, from + value, from + low, from + high, from + above].filter((end) => !Number.isNaN(end));
   });
   const [low, high] = extent([reach], true, 0.03);
-  const room = Math.max(60, width - labels - numbers);
+  const room = Math.max(60, width - labels - numbers - BAR);
   const { at, ticks } = placed({ name: axis, low, high }, 0, room, Math.max(2, Math.floor(room / 70)));
   const box = (a: number, b: number) => px({ left: Math.min(at(a), at(b)), width: Math.max(1, Math.abs(at(b) - at(a))) }); // prettier-ignore
   const move = (event: KeyboardEvent) => {
