@@ -7,6 +7,7 @@ from interpwidgets.views.linking import Link, link
 from interpwidgets.views.logit_lens import LogitLensView
 from interpwidgets.views.neurons import Neuron, NeuronsView
 from interpwidgets.views.page import Html, save_page
+from interpwidgets.views.patching import PatchingView
 from interpwidgets.views.prompt import PromptView
 from interpwidgets.views.residual import Contribution, ResidualView
 from interpwidgets.views.tokens import TokensView
@@ -25,6 +26,7 @@ __all__ = [
     "LogitLensView",
     "Neuron",
     "NeuronsView",
+    "PatchingView",
     "PromptView",
     "ResidualView",
     "TokensView",

@@ -93,23 +93,29 @@ def draw_grid(
             place = x + column * across + 3, y + (row + 0.5) * down - 7
             drawing.text(place, texts[row][column], 10, ink, width=across - 5)
         if dotted is not None and dotted[row, column] and min(cell) >= 4:
+            ink = MUTED if ink == INK else ink
             drawing.circle((x + (column + 0.5) * across, y + (row + 0.5) * down), 1.3, fill=ink)
     drawing.rect((x - 1, y - 1), (across * n_columns + 2, down * n_rows + 2), outline=LINE)
     for row in range(0, n_rows, max(1, math.ceil(11 / down))):
         drawing.text((x - 5, y + (row + 0.5) * down - 6), rows[row], 10, MUTED, anchor="end", width=labels - 6)
-    below = y + n_rows * down + 3
-    turned = across < _FLAT and any(len(label) * 6 > across for label in columns)
-    for column in range(0, n_columns, max(1, math.ceil(11 / across))):
-        colour = ACCENT if column in differs else MUTED
-        middle = x + (column + 0.5) * across
-        if turned:
-            drawing.text((middle - 6, below), columns[column], 10, colour, width=TURNED - 4, turned=True)
-        else:
-            drawing.text((middle, below), columns[column], 10, colour, anchor="middle", width=across - 2)
+    below = _column_labels(drawing, (x, y + n_rows * down + 3), across, columns, differs)
     if selected is not None:
         row, column = selected
         drawing.rect((x + column * across - 1, y + row * down - 1), (across + 2, down + 2), outline=ACCENT, stroke=2)
-    return n_rows * down + (TURNED if turned else 18)
+    return n_rows * down + below
+
+
+def _column_labels(drawing: Drawing, at: Point, across: float, columns: Sequence[str], differs: Sequence[int]) -> int:
+    """Labels below columns, turned where they do not fit; their height."""
+    turned = across < _FLAT and any(len(label) * 6 > across for label in columns)
+    for column in range(0, len(columns), max(1, math.ceil(11 / across))):
+        colour = ACCENT if column in differs else MUTED
+        middle = at[0] + (column + 0.5) * across
+        if turned:
+            drawing.text((middle - 6, at[1]), columns[column], 10, colour, width=TURNED - 4, turned=True)
+        else:
+            drawing.text((middle, at[1]), columns[column], 10, colour, anchor="middle", width=across - 2)
+    return TURNED if turned else 18
 
 
 def _light(colour: NDArray[np.uint8]) -> bool:

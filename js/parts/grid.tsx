@@ -38,6 +38,7 @@ interface Props {
 
 const ROOM = 13; // CSS pixels a label needs
 const PAGE = 32; // columns: the window of labels moves in steps, so that scrolling draws pixels, not text
+const FLAT = 44; // CSS pixels from which labels are never turned
 const TURNED = 64; // CSS pixels that turned labels may take
 const GLYPH = 7; // CSS pixels of a letter of a label
 const FONT = '11px ui-monospace, "SF Mono", "DejaVu Sans Mono", Menlo, monospace';
@@ -132,22 +133,24 @@ export function Grid(props: Props) {
     if (!selected || next.row !== selected.row || next.column !== selected.column) onSelect(next);
   };
 
-  const turned = cell >= ROOM && cell < 44 && sample(columns).some((i) => long(columnLabel(i), cell) || (above && long(above(i), cell))); // prettier-ignore
+  const longest = Math.max(...sample(columns).map((i) => Math.max(columnLabel(i).length, above?.(i).length ?? 0)));
+  const turned = cell >= ROOM && cell < FLAT && longest * GLYPH + 4 > cell;
+  const tall = turned ? Math.min(TURNED, longest * GLYPH + 8) : 18; // CSS pixels of a row of labels
   const side = (label: (column: number) => string, which: string) => (
     <Columns
-      {...{ label, which, first, last, columns, cell, turned, differs }}
+      {...{ label, which, first, last, columns, cell, turned, tall, differs }}
       tick={props.columnTick ?? count}
       marked={selected?.column}
     />
   );
-  const below = useMemo(() => side(columnLabel, "bottom"), [columnLabel, differs, first, last, columns, cell, turned, selected?.column]); // prettier-ignore
-  const over = useMemo(() => above && side(above, "top"), [above, differs, first, last, columns, cell, turned, selected?.column]); // prettier-ignore
+  const below = useMemo(() => side(columnLabel, "bottom"), [columnLabel, differs, first, last, columns, cell, tall, selected?.column]); // prettier-ignore
+  const over = useMemo(() => above && side(above, "top"), [above, differs, first, last, columns, cell, tall, selected?.column]); // prettier-ignore
   const frame = ({ row, column }: GridCell) => px({ left: column * cell, top: row * height, width: cell, height });
   const step = nice(ROOM / height);
   const named = Array.from({ length: Math.ceil(rows / step) }, (_, i) => i * step);
   return (
     <div class="iw-heat" style={`grid-template-columns:${labelWidth}px ${shown}px`}>
-      <div class="iw-heat-rows" style={px({ height: rows * height, "margin-top": over ? labelHeight(turned) : 0 })}>
+      <div class="iw-heat-rows" style={px({ height: rows * height, "margin-top": over ? tall : 0 })}>
         {named.map((row) => (
           <span
             class={row === selected?.row ? "iw-marked" : ""}
@@ -263,6 +266,7 @@ function Columns({
   columns,
   cell,
   turned,
+  tall,
   differs,
   marked,
 }: {
@@ -274,6 +278,7 @@ function Columns({
   columns: number;
   cell: number;
   turned: boolean;
+  tall: number;
   differs: ((column: number) => boolean) | undefined;
   marked: number | undefined;
 }) {
@@ -289,7 +294,7 @@ function Columns({
   return (
     <div
       class={`iw-heat-columns iw-heat-${which}${turned ? " iw-turned" : ""}`}
-      style={px({ height: labelHeight(turned) })}
+      style={px({ height: tall })}
       aria-hidden="true"
     >
       {places.map((i) => (
@@ -308,9 +313,6 @@ function Columns({
 /** Where a label of that width begins: centred on its column, within the grid. */
 const edge = (column: number, cell: number, room: number, columns: number) =>
   Math.max(0, Math.min((column + 0.5) * cell - room / 2, columns * cell - room));
-
-const labelHeight = (turned: boolean) => (turned ? TURNED : 18);
-const long = (text: string, cell: number) => text.length * GLYPH + 4 > cell;
 
 /** Columns whose labels tell whether labels fit: not all of thousands. */
 const sample = (columns: number) => [...Array.from({ length: Math.min(columns, 64) }, (_, i) => i), columns - 1];
