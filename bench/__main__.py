@@ -14,12 +14,12 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from bench.report import ROOT, Claim, document  # noqa: E402
 
-CLAIMS = ("package", "attention", "long", "record", "sweep")
+CLAIMS = ("package", "attention", "long", "views", "record", "sweep")
 
 
 def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
     """What each claim measures in a run of that size."""
-    from bench import attention, long, package, record, sweep
+    from bench import attention, long, package, record, sweep, views
 
     if size == "full":
         lengths = (32, 128, 256, 512, 1024)
@@ -27,6 +27,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "package": lambda: package.run(rounds=7),
             "attention": lambda: attention.run(lengths, rounds=3, limit=40, peer_lengths=lengths),
             "long": lambda: long.run(((12, 12, 4096), (12, 12, 16384), (1, 1, 131072)), rounds=2),
+            "views": lambda: views.run(rounds=3),
             "record": lambda: record.run(((64, 15), (256, 9), (512, 7))),
             "sweep": lambda: sweep.run(((64, 1), (64, 8), (256, 1), (256, 8)), rounds=7, sweep_rounds=3),
         }
@@ -35,6 +36,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "package": lambda: package.run(rounds=3),
             "attention": lambda: attention.run((32, 128, 512, 1024), rounds=1, limit=25, peer_lengths=(32, 128)),
             "long": lambda: long.run(((12, 12, 16384), (1, 1, 131072)), rounds=1),
+            "views": lambda: views.run(rounds=1),
             "record": lambda: record.run(((64, 7), (256, 5), (512, 3))),
             "sweep": lambda: sweep.run(((64, 1),), rounds=3, sweep_rounds=3),
         }
@@ -42,6 +44,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
         "package": lambda: package.run(rounds=1),
         "attention": lambda: attention.run((12,), rounds=1, limit=20, peer_lengths=()),
         "long": lambda: long.run(((1, 2, 512),), rounds=1),
+        "views": lambda: views.run(rounds=1, length=64, neurons=200, names=("prompt",)),
         "record": lambda: record.run(((8, 1),), layers=1),
         "sweep": lambda: sweep.run(((8, 1),), rounds=1, sweep_rounds=1, shape=sweep.Shape(2, 2, 64, 500), length=6),
     }
