@@ -34,11 +34,9 @@ def prompts_of(tokens: Any) -> list[Tokens]:
     elif isinstance(tokens, (Tokens, str)):
         prompts = [Tokens.of(tokens)]
     else:
-        try:
-            given = list(tokens)
-        except TypeError:
-            kind = type(tokens).__name__
-            raise InputError(f"tokens are a list of strings, a Tokens or a Recording; got {kind}.") from None
+        given = list(tokens) if hasattr(tokens, "__iter__") else [tokens]
+        if wrong := next((each for each in given if not hasattr(each, "__iter__")), None):
+            raise InputError(f"tokens are a list of strings, a Tokens or a Recording; got {wrong!r:.40}.")
         one = all(isinstance(token, (str, bytes)) for token in given)
         prompts = [Tokens.of(each) for each in ([given] if one else given)]
     if not prompts or not all(map(len, prompts)):

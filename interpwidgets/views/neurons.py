@@ -89,8 +89,10 @@ class NeuronsView(View, view="neurons"):
         self._site, self._names = site, names
         self._take(activations, tokens)
         recorded = hasattr(activations, "sites")
-        first = int(self._all[0].order(settings.get("layer", 0), "max", None, "")[0])
-        super().__init__(settings, title=f"Neurons: {site}" if recorded else "Neurons", neuron=first)
+        layer = settings.get("layer", 0)
+        layer = layer if layer in range(len(self.layers)) else 0  # else it is refused below
+        strongest = int(self._all[0].order(layer, "max", None, "")[0])
+        super().__init__(settings, title=f"Neurons: {site}" if recorded else "Neurons", neuron=strongest)
         self.open_with(self._first_screen())
 
     def show(self, activations: Any, tokens: Any = None) -> None:
@@ -148,12 +150,12 @@ class NeuronsView(View, view="neurons"):
                 for block in range(-(-min(len(order), _STORED) // ROWS)):
                     yield self._rows_key(prompt, layer, block)
                 for neuron in order[:_STORED].tolist():
-                    yield key_of(what="line", prompt=prompt, layer=layer, neuron=neuron, block=0)
+                    yield from self._neuron_keys(prompt, layer, neuron)
 
     def _first_screen(self) -> list[str]:
         where = {"prompt": self.prompt, "layer": self.layer}
         keys = [*self._token_keys(self.prompt, 4), self._rows_key(self.prompt, self.layer, 0)]
-        keys.append(key_of(what="line", **where, neuron=self.neuron, block=0))
+        keys += self._neuron_keys(**where, neuron=self.neuron)
         if self.position is not None:
             keys.append(key_of(what="at", **where, position=self.position))
         return keys + [
@@ -163,6 +165,11 @@ class NeuronsView(View, view="neurons"):
     def _token_keys(self, prompt: int, at_most: int) -> Iterator[str]:
         for chunk in range(min(at_most, -(-len(self._all[prompt].tokens) // CHUNK))):
             yield key_of(what="tokens", prompt=prompt, chunk=chunk)
+
+    @staticmethod
+    def _neuron_keys(prompt: int, layer: int, neuron: int) -> list[str]:
+        where = {"prompt": prompt, "layer": layer, "neuron": neuron}
+        return [key_of(what="line", **where, block=0), key_of(what="row", **where)]
 
     def _rows_key(self, prompt: int, layer: int, block: int) -> str:
         where = {"prompt": prompt, "layer": layer, "sort": self.sort_by, "position": self._sorted_at()}
@@ -200,7 +207,8 @@ class NeuronsView(View, view="neurons"):
     def _in_range(self, proposal: Any) -> int:
         name, value = proposal["trait"].name, int(proposal["value"])
         size = {"prompt": len(self.prompts), "layer": len(self.layers)}.get(name)
-        size = self.layers[self.layer]["neurons"] if size is None else size
+        if size is None:  # the layer may yet be refused
+            size = self.layers[self.layer]["neurons"] if self.layer in range(len(self.layers)) else value + 1
         if not 0 <= value < size:
             raise traitlets.TraitError(f"{name} {value} does not exist: this view has {name} 0 to {size - 1}.")
         return value

@@ -159,7 +159,10 @@ class TokensView(View, view="tokens"):
         if len(found) > _SERIES:
             raise InputError(f"A text shows {_SERIES} series at most; got {len(found)}. NeuronsView shows more.")
         self._tokens = prompts
-        self._values = [np.array(list(s.values()), np.float32).reshape(len(found), -1) for s in each]
+        self._values = [
+            np.array([*series.values()], np.float32).reshape(len(found), len(own))
+            for series, own in zip(each, prompts, strict=True)
+        ]
         block = max(CHUNK, _BLOCK // max(1, len(found)))
         facts = [
             {"name": f"{i}: {' '.join(own[:5])[:28]} …", "size": len(own), "block": block}
@@ -250,8 +253,11 @@ class TokensView(View, view="tokens"):
 
 def _of_each(values: Any, prompts: Sequence[Tokens]) -> list[Any]:
     """The values of each prompt."""
-    if values is None or len(prompts) == 1:
-        return [values] * len(prompts)
+    if values is None:
+        return [None] * len(prompts)
+    if len(prompts) == 1:
+        listed = isinstance(values, (list, tuple)) and len(values) == 1 and isinstance(values[0], Mapping)
+        return [values[0] if listed else values]
     if isinstance(values, Mapping):
         named = {name: _of_each(series, prompts) for name, series in values.items()}
         return [{name: series[i] for name, series in named.items()} for i in range(len(prompts))]
@@ -285,6 +291,7 @@ def _series(values: Any, tokens: Tokens, names: Sequence[str] | None) -> dict[st
 def _fit(series: Any, what: str, size: int) -> Floats:
     """One series [pos], without the NaN that a batch of several prompts has after the end of a shorter one."""
     array = array_of(series, what)
+    array = array[0] if array.ndim == 2 and len(array) == 1 else array  # a batch of one
     if array.ndim == 1 and len(array) > size and np.isnan(array[size:].astype(float)).all():
         array = array[:size]
     if array.ndim == 1 and len(array) == size - 1:

@@ -369,7 +369,11 @@ function Pinned({
   return (
     <div class="iw-neuron">
       <span>
-        <button type="button" title="Show its text" onClick={onSelect}>
+        <button
+          type="button"
+          title={`Layer ${layers[layer]!.name}, neuron ${neuron}: show its text`}
+          onClick={onSelect}
+        >
           {layers[layer]!.name}·{neuron}
         </button>
         <button type="button" aria-label={`unpin neuron ${neuron} of layer ${layers[layer]!.name}`} onClick={onPin}>

@@ -290,7 +290,7 @@ function Expected({
   );
 }
 
-const percent = (p: number) => (p > 0 && p < 5e-5 ? `${(100 * p).toExponential(0)} %` : `${(100 * p).toFixed(2)} %`);
+const percent = (p: number) => `${p >= 1e-4 || !p ? (100 * p).toFixed(2) : String(Number((100 * p).toPrecision(1)))} %`;
 
 /** The blocks in view, then the others where they are few. */
 function blocksOf(size: number, block: number, first: number, last: number): number[] {
