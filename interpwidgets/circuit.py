@@ -68,10 +68,10 @@ class CircuitNode:
         """
         if isinstance(given, CircuitNode):
             return given
-        text, _, at = str(given).partition("@")
+        text, sign, at = str(given).partition("@")
         for kind, pattern in _SPELLINGS:
-            if (match := re.fullmatch(pattern, text.strip(), re.IGNORECASE)) and (not at or at.isdecimal()):
-                found = {name: int(value) for name, value in match.groupdict().items()}
+            if (match := re.fullmatch(pattern, text.strip(), re.IGNORECASE)) and bool(sign) == at.isdecimal():
+                found: dict[str, Any] = {name: int(value) for name, value in match.groupdict().items()}
                 node = cls("", kind, pos=int(at) if at else None, **found)
                 return replace(node, id=node.spelling)
         raise InputError(
@@ -355,6 +355,6 @@ def _edges_of(effects: Any, target: str, via: str, least: float) -> list[Circuit
         at = {axis.name: axis.labels[i] for axis, i in zip(effects.axes, place, strict=True)}
         sender = f"L{at['layer']}H{at['head']}" if "head" in at else f"L{at['layer']} mlp"
         sender += f"@{at['pos']}" if "pos" in at else ""
-        bounds = [None if np.isnan(side[place]) else float(side[place]) for side in (low, high)]
-        found.append(CircuitEdge(sender, target, float(effects.effect[place]), via, *bounds))
+        a, b = (None if np.isnan(side[place]) else float(side[place]) for side in (low, high))
+        found.append(CircuitEdge(sender, target, float(effects.effect[place]), via, a, b))
     return found

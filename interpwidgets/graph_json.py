@@ -196,19 +196,18 @@ def _node(each: Mapping[str, Any], where: str, taken: Mapping[str, CircuitNode])
 
 
 def _edge(each: Mapping[str, Any], where: str, ids: Mapping[str, str]) -> CircuitEdge:
-    ends = []
     for key in ("source", "target"):
         if str(each.get(key)) not in ids:
             raise InputError(f"{where}: {key} is {each.get(key)!r:.80}, and no node has that node_id.")
-        ends.append(ids[str(each[key])])
+    source, target = (ids[str(each[key])] for key in ("source", "target"))
     weight = _number(each.get("weight"), f"{where}: weight")
     if weight is None:
         raise InputError(f"{where} has no weight.")
     ours = each.get(_OURS)
     ours = ours if isinstance(ours, Mapping) else {}
     more = {key: value for key, value in each.items() if key not in ("source", "target", "weight", _OURS)}
-    sides = (_number(ours.get(key), where) for key in ("low", "high"))
-    return CircuitEdge(*ends, weight, str(ours.get("via", "")), *sides, extra=more)
+    low, high = (_number(ours.get(key), where) for key in ("low", "high"))
+    return CircuitEdge(source, target, weight, str(ours.get("via", "")), low, high, more)
 
 
 def _mapping(given: Any, where: str) -> Mapping[str, Any]:

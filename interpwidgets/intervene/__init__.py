@@ -5,7 +5,7 @@ from __future__ import annotations
 import interpwidgets.models as _models  # says what to install where torch is missing
 from interpwidgets.intervene.attribution import Approximation, attribution_patch, integrated_attribution_patch
 from interpwidgets.intervene.direct import LogitAttribution, direct_logit_attribution
-from interpwidgets.intervene.edges import edge_attribution
+from interpwidgets.intervene.edges import edge_attribution, edge_sweep
 from interpwidgets.intervene.effects import Axis, Effect, Effects
 from interpwidgets.intervene.faithful import CircuitTest, Faithfulness, faithfulness
 from interpwidgets.intervene.generation import Generated, generate
@@ -66,6 +66,7 @@ __all__ = [
     "causal_trace",
     "direct_logit_attribution",
     "edge_attribution",
+    "edge_sweep",
     "faithfulness",
     "generate",
     "integrated_attribution_patch",

@@ -154,17 +154,17 @@ def faithfulness(
             f"A test has ablate= one of {', '.join(map(repr, _HOW))} and over='nodes' or 'edges'; got {ablate!r}, "
             f"{over!r}."
         )
+    if over == "edges" and ablate != "patch":
+        raise InputError(f"Edges are ablated to paired prompts: ablate='patch', reference=…; got {ablate!r}.")
+    model, metric = as_model(model), as_metric(metric)
     if over == "edges":
         from interpwidgets.intervene.wiring import edge_runs
 
-        if ablate != "patch":
-            raise InputError(f"Edges are ablated to paired prompts: ablate='patch', reference=…; got {ablate!r}.")
-        runs, how = edge_runs, "the edges {} carry "
+        found = edge_runs(model, prompts, circuit, metric, reference, draws, seed)
     else:
-        runs, how = _node_runs, "the heads and MLPs {} become "
-    found = runs(as_model(model), prompts, circuit, as_metric(metric), reference, ablate, draws, seed)
+        found = _node_runs(model, prompts, circuit, metric, reference, ablate, draws, seed)
+    how = ("the edges {} carry " if over == "edges" else "the heads and MLPs {} become ") + _HOW[ablate]
     common: dict[str, Any] = {"metric": found.metric, "seed": seed}
-    how += _HOW[ablate]
     return Faithfulness(
         kept=Effect(values=found.kept[0], corrupted=found.empty, clean=found.whole, control=_means(found.kept[1:]),
                     how=how.format("outside the circuit"), **common),
@@ -181,8 +181,8 @@ class Runs:
     metric: str
     whole: Floats
     empty: Floats
-    kept: Sequence[Floats]
-    removed: Sequence[Floats]
+    kept: list[Floats]
+    removed: list[Floats]
     size: int
     of: int
 
@@ -234,7 +234,13 @@ def _node_runs(
     table = values.reshape(len(groups), len(batch.tokens))
     middle = 1 + len(circuits)
     return Runs(
-        engine.metric.name, engine.base_values, table[0], table[1:middle], table[middle:], len(kept), len(parts)
+        engine.metric.name,
+        engine.base_values,
+        table[0],
+        list(table[1:middle]),
+        list(table[middle:]),
+        len(kept),
+        len(parts),
     )
 
 

@@ -66,6 +66,12 @@ class Residual:
             if node.layer is None or node.layer < reader.layer + (sequential and node.kind == "head")
         ]
 
+    def place(self, reader: Reader) -> tuple[str, int] | tuple[str, int, int]:
+        """A reader as a receiver of `path_patch`."""
+        if reader.node == "logits":
+            return "resid_post", reader.layer - 1
+        return ("mlp_pre", reader.layer) if reader.head is None else (reader.via, reader.layer, reader.head)
+
     @property
     def links(self) -> list[Link]:
         """Every edge there can be."""

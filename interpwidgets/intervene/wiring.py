@@ -34,8 +34,7 @@ Floats = NDArray[np.float64]
 
 
 def edge_runs(
-    model: Model, prompts: Prompts, circuit: Circuit, metric: Metric, reference: Prompts | None, _: Any, draws: int,
-    seed: int,
+    model: Model, prompts: Prompts, circuit: Circuit, metric: Metric, reference: Prompts | None, draws: int, seed: int,
 ) -> Runs:  # fmt: skip
     """The metric with the edges of a circuit alone, and with all others alone; with random edges as a control."""
     wires = _Wires(model, prompts, metric, reference)

@@ -33,7 +33,7 @@ class CircuitView(View, view="circuit"):
         view = CircuitView("graph.json")                  # of circuit-tracer, Neuronpedia, Anthropic's viewer
 
     Nodes stand at their position and layer; without positions, heads stand side by side. An edge is as wide as
-    |effect|, its colour tells the sign. Edges below `threshold` are hidden, and nodes that then have none, but for those
+    |effect|, its colour tells the sign. Edges below `threshold` are hidden, and nodes that then have none but are not
     `pinned`. A click selects a `node`, and with it `layer`, `head` and `position`. `circuit` is what is shown, in
     Python again; `save_graph` writes it as a file for other viewers.
 
@@ -127,8 +127,9 @@ class CircuitView(View, view="circuit"):
 
     # What travels ------------------------------------------------------------------------------------------------
 
-    def tile(self, *, what: str, **key: Any) -> Tile:
+    def tile(self, **key: Any) -> Tile:
         """`nodes`, `edges` (the strongest), `tokens`, or a test: `faithfulness` of some nodes."""
+        what = key["what"]
         if what == "nodes":
             return Tile.of_json(self._columns())
         if what == "edges":
@@ -194,14 +195,10 @@ class CircuitView(View, view="circuit"):
     @traitlets.observe("layer", "head", "position")
     def _place_selected(self, _: Any) -> None:
         """A linked view selects a head: it is selected here, if it is in the circuit."""
-        here = self.selection
-        if (
-            here is not None
-            and (here.layer, here.head) == (self.layer, self.head)
-            and here.pos in (None, self.position)
-        ):
+        here, place = self.selection, (self.layer, self.head)
+        if here is not None and (here.layer, here.head) == place and here.pos in (None, self.position):
             return
-        fits = [n for n in self._circuit.nodes if n.layer is not None and (n.layer, n.head) == (self.layer, self.head)]
+        fits = [n for n in self._circuit.nodes if n.layer is not None and (n.layer, n.head) == place]
         fits = [n for n in fits if n.pos in (None, self.position)] or fits
         self.node = fits[0].id if fits else ""
 
@@ -257,5 +254,6 @@ def _circuit_of(data: Any) -> Circuit:
     if isinstance(data, (str, Path, Mapping)):
         return read_graph(data)
     raise InputError(
-        f"CircuitView shows a Circuit, or an attribution graph: its path, or the object in it; got {type(data).__name__}."
+        "CircuitView shows a Circuit, or an attribution graph: its path, or the object in it; got "
+        f"{type(data).__name__}."
     )

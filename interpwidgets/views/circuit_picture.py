@@ -61,14 +61,14 @@ def circuit_picture(circuit: Circuit, title: str, selected: str, hidden: str) ->
     most = abs(strongest[0][1]) if strongest else 1.0
     for (source, target, via), effect in reversed(strongest):  # the strongest on top
         (x0, y0), (x1, y1) = places[source], places[target]
-        curve = _curve((x0, y0 - _BOX / 2), (x1 + _ARRIVES[via] * width, y1 + _BOX / 2))
+        curve = _curve((x0, y0 - _BOX / 2), (x1 + _ARRIVES[via] * min(width, 34), y1 + _BOX / 2))
         drawing.line(curve, _ink(effect / most), 0.6 + 4.4 * abs(effect) / most)
     for name, node in drawn.nodes.items():
         text = node.label or node.spelling.split("@")[0]
         _box(drawing, places[name], width, text, name == selected, name in circuit.pinned)
-    for pos, x in columns.items():
+    for pos, (x, room) in columns.items():
         token = "any position" if pos is None else _token(circuit.tokens, pos)
-        drawing.text((x, bottom - 4), token, 11, INK, anchor="middle", width=96)
+        drawing.text((x, bottom - 4), token, 11, INK, anchor="middle", width=room - 4)
     y = drawing.height - 40
     across = "position" if columns else "heads of a layer side by side"
     drawing.text((WIDTH / 2, y - 14), across, 11, MUTED, anchor="middle")
@@ -77,8 +77,10 @@ def circuit_picture(circuit: Circuit, title: str, selected: str, hidden: str) ->
     return drawing
 
 
-def _places(nodes: list[CircuitNode], rows: list[float]) -> tuple[dict[str, Point], float, dict[int | None, float]]:
-    """The middle of each node, how wide boxes are, and the middle of each position's column; none without positions."""
+def _places(
+    nodes: list[CircuitNode], rows: list[float]
+) -> tuple[dict[str, Point], float, dict[int | None, tuple[float, float]]]:
+    """The middle of each node, how wide boxes are, and of each position's column middle and width; none without."""
     room = WIDTH - PAD - _LEFT
     cells: dict[tuple[float, int | None], list[CircuitNode]] = {}
     for node in sorted(nodes, key=lambda node: (node.number or 0, node.id)):
@@ -98,7 +100,7 @@ def _places(nodes: list[CircuitNode], rows: list[float]) -> tuple[dict[str, Poin
         for i, node in enumerate(some):
             share = ((node.number or 0) + 0.5) / sizes[0] if by_head else (i + 0.5) / len(some)
             places[node.id] = starts[at] + share * (starts[at + 1] - starts[at]), y
-    columns = {pos: (starts[i] + starts[i + 1]) / 2 for i, pos in enumerate(positions)}
+    columns = {pos: ((starts[i] + starts[i + 1]) / 2, sizes[i] * unit) for i, pos in enumerate(positions)}
     return places, max(6.0, min(86.0, 0.86 * unit)), {} if positions == [None] else columns
 
 

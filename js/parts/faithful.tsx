@@ -29,7 +29,7 @@ export function FaithfulTable({ found }: { found: Faithful }) {
   const all = sides.flatMap(({ value, low, high, base, goal, control }) => [value, low, high, base, goal, ...control]);
   const known = all.filter((each) => each !== null);
   const [least, most] = [Math.min(...known), Math.max(...known)];
-  const at = (value: number) => `${(100 * (value - least)) / (most - least || 1)}%`;
+  const at = (value: number) => `${2 + (96 * (value - least)) / (most - least || 1)}%`; // marks have a width
   const parts = found.what === "nodes" ? "heads and MLPs" : "edges";
   const row = (name: string, side: Side, goal: string) => (
     <tr>

@@ -294,7 +294,7 @@ function Drawing({
           {[-1, -0.5, -0.1, 0.1, 0.5, 1].map((share) => (
             <span>
               <i style={{ height: `${widthOf(share)}px`, background: inkOf(scale, share) }} />
-              {format(share * most)}
+              {short(share * most)}
             </span>
           ))}
           effect of an edge{facts.metric && ` on ${facts.metric}`}
@@ -305,6 +305,7 @@ function Drawing({
   );
 }
 
+const short = (value: number) => String(Number(value.toPrecision(2))).replace("-", "−");
 const widthOf = (share: number) => 0.6 + 4.4 * Math.abs(share);
 const inkOf = (scale: Scale, share: number) => css(scale, Math.sign(share) * (0.25 + 0.6 * Math.abs(share))).background;
 const labelOf = (box: Box, text: string) =>
@@ -393,8 +394,7 @@ function Lists({
               <bdi>{nameOf(line[end])}</bdi>
             </button>
             <small>
-              {line.via && `by ${line.via} `}
-              {!Number.isNaN(line.low) && `95 % ${format(line.low)} … ${format(line.high)}`}
+              {[line.via && `by ${line.via}`, !Number.isNaN(line.low) && `95 % ${format(line.low)} … ${format(line.high)}`].filter(Boolean).join(", ")}
             </small>
           </li>
         ))}
