@@ -17,9 +17,9 @@ FLOORS = [
     {"models"},
     {"intervene", "features"},
     {"views", "models.train"},  # recipes and cards of the model systems: their evidence is interventions
-    {"cli", "__main__", "publish", "course"},
+    {"cli", "__main__", "publish", "course", "circuitsvis"},
 ]
-WITHOUT_TORCH = {"errors", "tokens", "stats", "circuit", "graph_json", "views"}
+WITHOUT_TORCH = {"errors", "tokens", "stats", "circuit", "graph_json", "views", "circuitsvis"}
 
 
 def floor(part: str) -> int:

@@ -81,12 +81,14 @@ class TextStill:
         first: int = 0,
         signed: bool | None = None,
         high: float | None = None,
+        floor: float | None = None,  # of a log scale
     ) -> None:
         self._tokens, self._values, self._scale, self._first = tokens, values, scale, first
         least, most = (0.0, 1.0) if values is None else extent(values)
         self.signed = least < 0 if signed is None else signed
         self.low = 0.0 if self.signed or not colour_range else colour_range[0]
         self.high = colour_range[1] if colour_range else high or max(-least, most)
+        self._floor = floor or self.high / 2**OCTAVES
         self._lines = self._laid_out()
         self.height = _HEIGHT * len(self._lines) + (16 if self.left_out else 0)
 
@@ -123,8 +125,8 @@ class TextStill:
     def _colour(self, i: int) -> str | None:
         if self._values is None or np.isnan(self._values[i]):
             return None
-        floor = 2**OCTAVES / (16 * self.high)  # what `place` calls keys
-        at = place(self._values[i : i + 1], self._scale, self.low, self.high, floor, self.signed)
+        keys = 1 / (16 * self._floor)
+        at = place(self._values[i : i + 1], self._scale, self.low, self.high, keys, self.signed)
         return "#" + bytes(lut(self._palette)[at[0]].tolist()).hex()
 
     def _laid_out(self) -> list[list[tuple[int, float, float]]]:

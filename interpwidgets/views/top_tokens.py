@@ -272,10 +272,11 @@ class TopTokensView(View, view="top_tokens"):
 
         own = self._own[self.prompt]
         values = self._coloured()
-        high = {"surprise": np.log2(own.vocab), "entropy": np.log2(own.vocab)}.get(self.colour)
-        shown = list(own.tokens[: len(values)])
+        bits = float(np.log2(own.vocab))  # what guessing among all tokens alike would cost
+        high = {"surprise": bits, "entropy": bits, "rank": own.vocab - 1.0}.get(self.colour)
+        kind = "log" if self.colour == "rank" else "linear"
         text = TextStill(
-            shown, values, "sqrt" if self.colour == "rank" else "linear", self.colour_range, high=high,
+            list(own.tokens[: len(values)]), values, kind, self.colour_range, high=high, floor=0.5 if high else None,
             signed=self.colour == "change",
         )  # fmt: skip
         headings, rows = self.table()

@@ -15,6 +15,7 @@ import interpwidgets as iw
 from interpwidgets.errors import InputError
 from interpwidgets.tokens import Tokens
 from interpwidgets.views import TopTokensView
+from interpwidgets.views.palette import lut
 from interpwidgets.views.view import key_of
 
 RNG = np.random.default_rng()
@@ -297,3 +298,18 @@ def test_table_still_state_and_page(tmp_path):
     assert repr(again) == "TopTokensView(4 tokens, vocabulary 6; model and other)"
     view.position = None
     assert "the last: a prediction of" in view.describe()
+
+
+def test_the_still_has_the_colours_of_the_page():
+    """Surprise up to that of a guess among all tokens alike; ranks from 0 on a log scale."""
+    logits = np.zeros((4, 8))
+    logits[0, 1], logits[1, 2], logits[2, 3] = 3, -3, 0
+    view = TopTokensView(logits, tokens=[0, 1, 2, 3], position=3)
+    p = oracle(logits, [0, 1, 2, 3])[0]
+    for colour, at in (("surprise", p[0][:3] / 3), ("rank", np.log(np.maximum(p[1][:3], 0.5) / 0.5) / np.log(7 / 0.5))):
+        view.colour = colour
+        pixels = np.asarray(view.picture().image())[60]  # a row above the text
+        shown = {tuple(pixel) for pixel in pixels.tolist()}
+        for place in np.clip(at, 0, 1):
+            near = [np.abs(np.subtract(pixel, lut("light")[round(255 * place)])).max() for pixel in shown]
+            assert min(near) <= 3
