@@ -188,10 +188,10 @@ def _before(lens: LogitLens, stream: Tensor, layer: int, direction: Tensor) -> t
         own = stream.detach().requires_grad_()
         read = (lens.translated(own, layer).double() * direction).sum()
         (found,) = torch.autograd.grad(read, own)
-    read = read.detach()
-    at_zero = (lens.translated(torch.zeros_like(stream), layer).double() * direction).sum()
-    bias = read - (stream.double() * found).sum()
-    if not float((bias - at_zero).abs()) <= _tolerance(lens.model) * max(1.0, float(read.abs())):
+    read, along = read.detach(), (stream.double() * found).sum()
+    opposite = (lens.translated(-stream, layer).double() * direction).sum()
+    bias = read - along
+    if not float((opposite - (bias - along)).abs()) <= _tolerance(lens.model) * max(1.0, float(read.abs())):
         raise InputError(
             f"The translator of layer {layer} is not affine, so its logits do not split into contributions."
         )

@@ -150,9 +150,10 @@ class LogitLensView(View, view="logit_lens"):
     @traitlets.validate("layer", "position", "prompt", "compare", "top_k")
     def _in_range(self, proposal: Any) -> int | None:
         name, value = proposal["trait"].name, proposal["value"]
-        source = self._tiles.sources[self.prompt]
+        prompt = _number(self.prompt, len(self._tiles.sources))  # which may itself be out of range
+        source = self._tiles.sources[prompt]
         if name == "top_k":
-            most = min(_MOST, self._tiles.vocabulary(self.prompt))
+            most = min(_MOST, self._tiles.vocabulary(prompt))
             if not 1 <= value <= most:
                 raise traitlets.TraitError(f"top_k is a number from 1 to {most}; got {value}.")
         elif name == "layer":

@@ -452,7 +452,7 @@ function Run({ traits, touched }: { traits: Traits; touched: boolean }) {
   return <small class="iw-busy">running…</small>;
 }
 
-const short = (value: number) => format(value).replace(/(\.\d\d)\d+$/, "$1");
+const short = (value: number) => (Math.abs(value) >= 0.1 ? value.toFixed(2).replace("-", "−") : format(value));
 const signed = (value: number) => `${value > 0 ? "+" : ""}${short(value)}`;
 
 export default view(Patching);
