@@ -96,9 +96,8 @@ def open_alone(browser: Tabs, make: Callable[[], Any]) -> tuple[float, float, in
     with browser.open(LIMIT) as tab:
         tab.host("/live", "window.start")
         walls: list[float] = []
-        painted, _ = tab.stages(
-            lambda: walls.append(drawn(tab, lambda: tab.page.evaluate("() => start()"), READY)), READY
-        )
+        act = partial(tab.page.evaluate, "() => start()")
+        painted, _ = tab.stages(lambda: walls.append(drawn(tab, act, READY)), READY)
         assert not tab.wrong, f"the page threw {tab.wrong}"
     view.close()
     return python, painted, wire.bytes, walls[0]
@@ -157,7 +156,7 @@ def frames(browser: Tabs, make: Callable[[], Any], count: int = 150) -> list[flo
 
 
 def peers(length: int) -> list[tuple[str, int, int | None, int | None]]:
-    """What a cell holds, in bytes: our view's opening state with its script, the peer's HTML with and without its own."""
+    """What a cell holds, in bytes: our view's state and output; the peer's HTML, with and without its script."""
     import interpwidgets as iw
 
     rng = np.random.default_rng(0)
