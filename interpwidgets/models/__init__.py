@@ -11,7 +11,8 @@ except ImportError as error:
         "Views of NumPy arrays work without."
     ) from error
 
-from interpwidgets.models.dictionary import Dictionary, load_dictionary
+from interpwidgets.models.dictionary import Dictionary
+from interpwidgets.models.dictionary_files import load_dictionary
 from interpwidgets.models.load import load, shipped
 from interpwidgets.models.model import Model
 from interpwidgets.models.record import record

@@ -17,7 +17,8 @@ from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 
 from interpwidgets.errors import InputError, UnknownModelError
-from interpwidgets.models.dictionary import Dictionary, dictionary_names, load_dictionary
+from interpwidgets.models.dictionary import Dictionary
+from interpwidgets.models.dictionary_files import dictionary_names, load_dictionary
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.toys import ToySuperposition
 

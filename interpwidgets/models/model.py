@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from interpwidgets.errors import InputError
 from interpwidgets.models.anatomy import Anatomy
+from interpwidgets.models.fingerprint import fingerprint
 from interpwidgets.models.texts import token_texts
 from interpwidgets.tokens import Tokens
 
@@ -68,6 +69,11 @@ class Model:
     def context(self) -> int | None:
         """The longest prompt that the model has position embeddings for; None where positions are computed."""
         return self.anatomy.context
+
+    @property
+    def fingerprint(self) -> str:
+        """Sixteen letters for the weights: dictionaries and stores tell by it which model they are of."""
+        return fingerprint(self.module.state_dict())
 
     def tokens(self, text: str | Sequence[int]) -> Tokens:
         """How the model reads a text; or what the tokens with these ids are.

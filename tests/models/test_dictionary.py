@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interpwidgets.errors import InputError, UnknownModelError
-from interpwidgets.models.dictionary import Dictionary, dictionary_names, load_dictionary
+from interpwidgets.models.dictionary import Dictionary
+from interpwidgets.models.dictionary_files import dictionary_names, load_dictionary
 
 SEED = secrets.randbits(32)  # a failure prints it
-KINDS = ["relu", "topk", "jumprelu", "transcoder", "jumprelu_transcoder"]
+KINDS = ["relu", "topk", "jumprelu", "gated", "transcoder", "jumprelu_transcoder"]
 
 
 def filled(kind: str, seed: int = SEED) -> Dictionary:
@@ -41,6 +42,8 @@ def filled(kind: str, seed: int = SEED) -> Dictionary:
             weight.copy_(torch.randn(weight.shape, generator=generator))
             if name == "threshold":
                 weight.abs_()
+            if name == "r_mag":
+                weight.mul_(0.3)
     return one
 
 
@@ -50,11 +53,18 @@ def by_hand(one: Dictionary, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = np.zeros((*x.shape[:-1], one.d_dict))
     for place in np.ndindex(x.shape[:-1]):
         read = x[place] - w["b_dec"] if one.centred else x[place]
-        before = np.array([read @ w["W_enc"][:, i] + w["b_enc"][i] for i in range(one.d_dict)])
+        before = np.array(
+            [read @ w["W_enc"][:, i] + w["b_gate" if one.kind == "gated" else "b_enc"][i] for i in range(one.d_dict)]
+        )
         if one.kind == "topk":
             kept = set(np.argsort(-before)[: one.k])
         elif one.kind == "jumprelu":
             kept = {i for i in range(one.d_dict) if before[i] > w["threshold"][i]}
+        elif one.kind == "gated":
+            kept = {i for i in range(one.d_dict) if before[i] > 0}
+            before = np.array(
+                [read @ w["W_enc"][:, i] * np.exp(w["r_mag"][i]) + w["b_mag"][i] for i in range(one.d_dict)]
+            )
         else:
             kept = set(range(one.d_dict))
         for i in kept:
@@ -116,7 +126,8 @@ def test_the_layout_is_that_of_saelens(kind: str, tmp_path: Path) -> None:
     assert config.get("k") == (5 if kind == "topk" else None)
     assert weights["W_enc"].shape == (10, 24)
     assert weights["W_dec"].shape == (24, 6 if "transcoder" in kind else 10)
-    assert set(weights) == {"W_enc", "b_enc", "W_dec", "b_dec"} | ({"threshold"} if "jumprelu" in kind else set())
+    beside = {"b_gate", "b_mag", "r_mag"} if kind == "gated" else {"b_enc"}
+    assert set(weights) == {"W_enc", "W_dec", "b_dec", *beside} | ({"threshold"} if "jumprelu" in kind else set())
 
 
 def test_half_precision_is_for_storing(tmp_path: Path) -> None:
@@ -171,15 +182,21 @@ def edit(folder: Path, kind: str = "topk", **changes: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"architecture": "gated"}, "architecture 'gated' is not read"),
+        ({"architecture": "temporal"}, "architecture 'temporal' is not read; standard, topk, jumprelu, gated"),
         ({"architecture": None}, "architecture None is not read"),
         ({"metadata": None}, "does not say which site"),
-        ({"normalize_activations": "layer_norm"}, "normalize_activations is 'layer_norm'"),
-        ({"reshape_activations": "hook_z"}, "reshape_activations is 'hook_z'"),
-        ({"rescale_acts_by_decoder_norm": True}, "fold_W_dec_norm"),
+        ({"normalize_activations": "covariance_whitening"}, "normalize_activations is 'covariance_whitening'"),
+        ({"normalize_activations": "expected_average_only_in"}, "no activation_scaler.json beside it"),
+        ({"reshape_activations": "sideways"}, "reshape_activations is 'sideways'"),
+        ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is set"),
+        ({"activation_fn": "tanh-relu"}, "activation_fn is 'tanh-relu'; relu and topk are read"),
+        ({"metadata": {"hook_name": "blocks.0.attn.hook_q", "hook_head_index": 3}}, "hook_head_index is 3"),
+        ({"d_sae": -1}, "d_sae is -1; it has to be a whole number above zero"),
+        ({"d_sae": "many"}, "d_sae is 'many'"),
         ({"metadata": {}}, "does not say which site"),
         ({"d_sae": None}, "does not say 'd_sae'"),
         ({"k": None}, "needs k between 1 and 24; got None"),
+        ({"k": "5"}, "needs k between 1 and 24; got '5'"),
         ({"d_in": 11}, r"is \[24, 10\]; cfg\.json says \[24, 11\]"),
     ],
 )
@@ -201,6 +218,9 @@ def test_pickles_are_refused_unread(tmp_path: Path) -> None:
     edit(tmp_path)
     (tmp_path / "sae_weights.safetensors").unlink()
     with pytest.raises(InputError, match="pickled weights"):
+        load_dictionary(tmp_path)
+    (tmp_path / "ae.pt").rename(tmp_path / "sae_weights.pt")
+    with pytest.raises(InputError, match=r"convert it once:(.|\n)*save_file\(.*sae_weights\.safetensors'\)"):
         load_dictionary(tmp_path)
     assert not (tmp_path / "went off").exists()
 

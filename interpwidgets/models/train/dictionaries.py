@@ -22,10 +22,10 @@ from torch.nn import functional as F
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.load import load
 from interpwidgets.models.model import Model
+from interpwidgets.models.splice import read
 from interpwidgets.models.train import storyteller
 from interpwidgets.models.train.loop import Task
 from interpwidgets.models.train.optimiser import Optimiser
-from interpwidgets.models.train.splice import read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -292,6 +292,9 @@ def assemble(run: Run, folder: Path) -> None:
     bundle = Bundle(Recipe(**run.about["recipe"]))
     weights = {name[6:]: weight for name, weight in run.load_state().items() if name.startswith("model.")}
     bundle.load_state_dict(weights)
+    read_from = load(storyteller.NAME).fingerprint
     for index, part in enumerate(bundle.parts):
-        bundle.finished(index).save(folder / part.name, torch.float16)
+        one = bundle.finished(index)
+        one.metadata |= {"model_fingerprint": read_from} if part.trained else {}
+        one.save(folder / part.name, torch.float16)
     (folder / "config.json").write_text(bundle.config.to_json_string())

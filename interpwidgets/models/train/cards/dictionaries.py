@@ -15,15 +15,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
-from interpwidgets.models.dictionary import Dictionary, dictionary_names, load_dictionary
+from interpwidgets.models.dictionary import Dictionary
+from interpwidgets.models.dictionary_files import dictionary_names, load_dictionary
 from interpwidgets.models.load import load
 from interpwidgets.models.scores import token_losses
+from interpwidgets.models.splice import read, replaced
 from interpwidgets.models.train import storyteller
 from interpwidgets.models.train.card import measured_table, rounded
 from interpwidgets.models.train.concepts import CLASSES, labelled
 from interpwidgets.models.train.dictionaries import NAME, Dictionaries, Recipe, assemble, untrained
 from interpwidgets.models.train.explain import Half, explained
-from interpwidgets.models.train.splice import read, replaced
 from interpwidgets.models.train.storybook import BRACKETS, TOKEN_ID
 from interpwidgets.models.train.system import System
 from interpwidgets.models.train.tasks import brackets

@@ -1,0 +1,1 @@
+"""How dictionaries lie on disk: one module a layout. Weights are read from safetensors only."""
