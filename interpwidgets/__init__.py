@@ -12,6 +12,9 @@ if TYPE_CHECKING:
         CircuitNode,
     )
     from interpwidgets.errors import InputError, InterpError, NoAttentionError, NotRecordedError, UnknownModelError
+    from interpwidgets.features import (
+        FeatureStore,
+    )
     from interpwidgets.graph_json import (
         read_graph,
         write_graph,
@@ -105,6 +108,7 @@ _HOME = {
     "Effect": "intervene",
     "Effects": "intervene",
     "Faithfulness": "intervene",
+    "FeatureStore": "features",
     "Freeze": "intervene",
     "Generated": "intervene",
     "GeometryView": "views",
@@ -188,6 +192,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "Effect",
     "Effects",
     "Faithfulness",
+    "FeatureStore",
     "Freeze",
     "Generated",
     "GeometryView",
@@ -256,7 +261,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
 ]
 
 
-_PARTS = ("intervene", "models", "views")  # `iw.models.scorecard`, with nothing else imported
+_PARTS = ("features", "intervene", "models", "views")  # `iw.models.scorecard`, with nothing else imported
 
 
 def __getattr__(name: str) -> Any:
