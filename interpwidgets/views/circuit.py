@@ -84,6 +84,7 @@ class CircuitView(View, view="circuit"):
 
     def _take(self) -> None:
         circuit = self._circuit
+        self._tests: dict[str, Any] = {}  # by key: what came of them
         kinds = {node.kind for node in circuit.nodes}
         tested = circuit.test is not None and kinds <= {"embed", "head", "mlp", "logits"}
         facts = {
@@ -121,6 +122,23 @@ class CircuitView(View, view="circuit"):
         """The node selected, with its effect and interval; None if there is none."""
         return self._circuit.node(self.node) if self.node else None
 
+    def test(self) -> Any:
+        """Test the nodes pinned, or shown, as the button does; a page that is saved then holds the result.
+
+        Returns `interpwidgets.intervene.Faithfulness`. Raises InputError for a circuit without a test.
+        """
+        nodes = self.pinned or [node.id for node in self.circuit.nodes]
+        return self._tested(nodes, len(self.circuit.edges) if self.facts["test"] == "edges" else None)
+
+    def _tested(self, nodes: list[str], edges: int | None) -> Any:
+        """The test of some nodes, and of the strongest edges if it is by edges; made once."""
+        key = key_of(what="faithfulness", nodes=nodes, **({} if edges is None else {"edges": edges}))
+        if key not in self._tests:
+            circuit = self._circuit if edges is None else self._circuit.top(edges)
+            kept = [name for name in nodes if name in circuit]
+            self._tests[key] = circuit.of_nodes(kept).faithfulness()
+        return self._tests[key]
+
     def save_graph(self, path: str | Path) -> Path:
         """Write what is shown as an attribution graph, with pins, groups and names: see `write_graph`."""
         return write_graph(self.circuit, path)
@@ -137,8 +155,7 @@ class CircuitView(View, view="circuit"):
         if what == "tokens" and self._circuit.tokens is not None:
             return tokens_tile(self._circuit.tokens, key["chunk"])
         if what == "faithfulness":
-            some = self._circuit.of_nodes(key["nodes"])
-            return Tile.of_json(some.above(key.get("threshold", 0.0), keep=key["nodes"]).faithfulness().to_json())
+            return Tile.of_json(self._tested(key["nodes"], key.get("edges")).to_json())
         raise InputError(f"A circuit has no tile {what!r}.")
 
     def _columns(self) -> dict[str, list[Any]]:
@@ -166,7 +183,7 @@ class CircuitView(View, view="circuit"):
     def stored_keys(self) -> Iterator[str]:
         """The circuit, and the tests that were made of it."""
         yield from self._keys()
-        yield from [key for key in self._cache if '"what":"faithfulness"' in key]
+        yield from list(self._tests)
 
     # Bad input, and what belongs together ----------------------------------------------------------------------------
 

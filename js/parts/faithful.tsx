@@ -1,5 +1,8 @@
 // What a circuit does alone, and what the model does without it, between the whole model and none of it.
-import { format } from "../colour.ts";
+import { useState } from "preact/hooks";
+import { count, format } from "../colour.ts";
+import { useTiles } from "../view.tsx";
+import type { Facts, Shown } from "./graph.ts";
 
 interface Side {
   base: number;
@@ -12,7 +15,7 @@ interface Side {
   control: number[];
 }
 
-export interface Faithful {
+interface Faithful {
   what: "nodes" | "edges";
   metric: string;
   how: string;
@@ -23,7 +26,7 @@ export interface Faithful {
   removed: Side;
 }
 
-export function FaithfulTable({ found }: { found: Faithful }) {
+function FaithfulTable({ found }: { found: Faithful }) {
   const { kept, removed, size, of, n, metric, how } = found;
   const sides = [kept, removed];
   const all = sides.flatMap(({ value, low, high, base, goal, control }) => [value, low, high, base, goal, ...control]);
@@ -95,6 +98,40 @@ export function FaithfulTable({ found }: { found: Faithful }) {
         <i class="iw-value" /> the circuit, with its interval <i class="iw-random" /> random circuits of this size. Wang
         et al. 2022 §4: faithful if the first row is near the whole model, complete if the second is near none.
       </small>
+    </div>
+  );
+}
+
+interface Tested {
+  facts: Facts;
+  pinned: string[];
+  _live: boolean;
+}
+
+/** Everything outside ablated: asked for by a click, since it runs the model. */
+export function Test({ traits, shown }: { traits: Tested; shown: Shown }) {
+  const { facts, pinned, _live } = traits;
+  const nodes = pinned.length ? pinned : shown.ids;
+  const key = JSON.stringify({ what: "faithfulness", nodes, ...(facts.test === "edges" && { edges: shown.edges }) });
+  const [asked, ask] = useState("");
+  const wanted = !_live || asked === key;
+  const { get, errors } = useTiles(wanted ? [key] : []);
+  const found = get(key)?.json as Faithful | undefined;
+  const what = `the ${count(nodes.length)} node${nodes.length === 1 ? "" : "s"} ${pinned.length ? "pinned" : "shown"}`;
+  return (
+    <div class="iw-circuit-tests">
+      {_live && !(wanted && found) && (
+        <button type="button" onClick={() => ask(key)}>
+          Ablate everything outside {what}
+        </button>
+      )}
+      {found ? (
+        <FaithfulTable found={found} />
+      ) : wanted ? (
+        <small>{errors[0] ? (_live ? errors[0] : `No test of ${what} was stored in this copy.`) : " running …"}</small>
+      ) : (
+        <small> Does the circuit do the task, and nothing else? Random circuits of this size are run beside it.</small>
+      )}
     </div>
   );
 }

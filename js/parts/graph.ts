@@ -15,6 +15,19 @@ export interface Node {
   depth: number; // where it stands in a pass
 }
 
+/** What Python says of a circuit as a whole. */
+export interface Facts {
+  nodes: number;
+  edges: number;
+  sent: number;
+  total: number;
+  tokens: number;
+  heads: number;
+  metric: string;
+  how: string;
+  test: "nodes" | "edges" | "";
+}
+
 export interface Edge {
   source: number; // places among the nodes
   target: number;
@@ -107,7 +120,7 @@ export function shownOf(graph: Graph, least: number, pinned: string[], groups: s
   const of = new Map<number, Box>();
   for (const [label, ...ids] of groups) {
     const members = ids.flatMap((id) => at.get(id) ?? []).sort((a, b) => nodes[a]!.depth - nodes[b]!.depth);
-    const box = { key: `supernode ${label}`, node: nodes[members.at(-1)!]!, members, group: label! };
+    const box = { key: `supernode ${label}`, node: nodes[members.at(-1)!]!, members, group: label || "group" };
     for (const place of members) of.set(place, box);
   }
   const places = [...seen].sort((a, b) => a - b);

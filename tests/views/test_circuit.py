@@ -243,18 +243,26 @@ def test_everything_outside_the_nodes_shown_is_ablated(known):
     assert len(told["kept"]["control"]) == 20
     stored = [key for key in view.stored_keys() if "faithfulness" in key]
     assert stored == [key_of(what="faithfulness", nodes=nodes)]
+    view.pinned = nodes
+    assert view.test().to_json() == real.to_json()
+    assert [key for key in view.stored_keys() if "faithfulness" in key] == stored  # as the button asks for it
+    view.show(circuit)
+    assert [key for key in view.stored_keys() if "faithfulness" in key] == []
     assert CircuitView(Circuit(edges=[("embed", "logits")])).facts["test"] == ""
 
 
-def test_a_test_by_edges_depends_on_the_threshold(known):
+def test_a_test_by_edges_is_of_the_edges_shown(known):
     circuit, model, clean, corrupted = known
     test = iw.CircuitTest(model, clean, circuit.test.metric, reference=corrupted, ablate="patch", over="edges", draws=0)
     view = CircuitView(circuit.with_test(test))
     assert view.facts["test"] == "edges"
-    nodes = [node.id for node in circuit.nodes]
-    told = as_json(view, what="faithfulness", nodes=nodes, threshold=0.5)
-    assert told["what"] == "edges"
-    assert told["size"] == sum(abs(edge.effect) >= 0.5 for edge in circuit.edges)
+    view.threshold = 0.5
+    nodes, count = [node.id for node in view.circuit.nodes], len(view.circuit.edges)
+    assert 0 < count < len(circuit.edges)
+    told = as_json(view, what="faithfulness", nodes=nodes, edges=count)
+    assert (told["what"], told["size"]) == ("edges", count)
+    assert view.test().to_json() == told
+    assert len([key for key in view.stored_keys() if "faithfulness" in key]) == 1
 
 
 # Without a page ------------------------------------------------------------------------------------------------------
