@@ -3,6 +3,7 @@
 from interpwidgets.views.attention import AttentionView, Edge
 from interpwidgets.views.circuit import CircuitView
 from interpwidgets.views.dashboard import Dashboard
+from interpwidgets.views.geometry import GeometryView
 from interpwidgets.views.linking import Link, link
 from interpwidgets.views.logit_lens import LogitLensView
 from interpwidgets.views.neurons import Neuron, NeuronsView
@@ -11,7 +12,7 @@ from interpwidgets.views.patching import PatchingView
 from interpwidgets.views.prompt import PromptView
 from interpwidgets.views.residual import Contribution, ResidualView
 from interpwidgets.views.tokens import TokensView
-from interpwidgets.views.top_tokens import TopTokensView
+from interpwidgets.views.top_tokens import Prediction, TopTokensView
 from interpwidgets.views.training import TrainingView
 from interpwidgets.views.view import View
 
@@ -21,6 +22,7 @@ __all__ = [
     "Contribution",
     "Dashboard",
     "Edge",
+    "GeometryView",
     "Html",
     "Link",
     "LogitLensView",
@@ -29,6 +31,7 @@ __all__ = [
     "PatchingView",
     "PromptView",
     "ResidualView",
+    "Prediction",
     "TokensView",
     "TopTokensView",
     "TrainingView",

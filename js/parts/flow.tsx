@@ -8,7 +8,7 @@ const LINE = 21; // CSS pixels of a line of text
 const STRIPE = 9; // and of each stripe under it
 const BETWEEN = 4; // and between lines
 const GUTTER = 86; // for the stripes' names
-const AHEAD = 12; // lines drawn beyond the view, and the step in which they move
+const AHEAD = 8; // lines drawn beyond the view, and the step in which they move
 
 /** The value of a token: NaN where there is none, undefined while it is not here. */
 export type ValueAt = (position: number) => number | undefined;

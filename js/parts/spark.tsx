@@ -1,7 +1,7 @@
 // A value along positions: a line, or between its extremes where a pixel holds several.
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { count, format } from "../colour.ts";
-import { px } from "../view.tsx";
+import { px, useDark } from "../view.tsx";
 import type { Span } from "./flow.tsx";
 
 const HEIGHT = 56; // CSS pixels
@@ -33,6 +33,7 @@ export function Spark({
   const canvas = useRef<HTMLCanvasElement>(null);
   const across = Math.max(60, Math.floor(width - LEFT - 4));
   const size = values.length;
+  const dark = useDark(); // the ink follows the text
   const ratio = globalThis.devicePixelRatio || 1;
   useLayoutEffect(() => {
     Object.assign(canvas.current!, { width: across * ratio, height: HEIGHT * ratio });
@@ -61,7 +62,7 @@ export function Spark({
       down = there;
     }
     context.stroke();
-  });
+  }, [values, low, high, across, ratio, dark]);
   const at = (event: MouseEvent) => {
     const { left } = canvas.current!.getBoundingClientRect();
     return Math.max(0, Math.min(size - 1, Math.floor(((event.clientX - left) / across) * size)));

@@ -81,6 +81,44 @@ test("the prediction after the last token is shown first, another where one poin
   await expect.poll(came).toEqual([["9", "␣on", "6.25 %"]]); // added, for it was not expected
 });
 
+test("keys go from what comes next to the first token, and no further", async () => {
+  const fake = model(["model"]);
+  const shown = await show(topTokens, fake);
+  await expect.poll(() => shown.token(5).className).toContain("iw-active");
+  shown.flow().focus();
+  await userEvent.keyboard("{ArrowLeft}");
+  await expect.poll(() => fake.saved.position).toBe(3);
+  await userEvent.keyboard("{Home}{ArrowLeft}{ArrowLeft}{ArrowLeft}{ArrowLeft}");
+  await expect.poll(() => fake.saved.position).toBe(0);
+  await userEvent.keyboard("{Escape}");
+  await expect.poll(() => fake.saved.position).toBe(null);
+});
+
+test("of a long text only the blocks in view are asked for", async () => {
+  const size = 5000;
+  const fake = model(["model"], { prompts: [{ name: "long", size, vocab: VOCAB, block: 16 }], position: 0 });
+  fake.tile = ({ what, chunk, block }) => {
+    const here = Math.min(16, size - 16 * (block as number));
+    if (what === "tokens")
+      return jsonTile(
+        chunkOf(
+          Array.from({ length: size }, (_, i) => `␣w${i}`),
+          chunk as number,
+        ),
+      );
+    if (what === "numbers") return tileOf(new Float32Array(4 * here).fill((block as number) % 5), [4, here]);
+    return jsonTile([{ tokens: Array(here).fill(["␣a"]), ids: Array(here).fill([9]), p: Array(here).fill([0.5]) }]);
+  };
+  const shown = await show(topTokens, fake);
+  await expect.poll(() => background(shown.token(20))).toBe(rgb("light", 1 / 4));
+  shown.flow().scrollTop = shown.flow().scrollHeight / 2;
+  const middle = await expect.poll(() => Number(shown.one(".iw-flow [data-at]").dataset.at)).toBeGreaterThan(1000).then(() => Number(shown.one(".iw-flow [data-at]").dataset.at)); // prettier-ignore
+  const block = Math.floor((middle + 40) / 16);
+  await expect.poll(() => background(shown.token(16 * block + 1))).toBe(rgb("light", (block % 5) / 4));
+  const asked = fake.asked.flat().filter((key) => key.includes("numbers"));
+  expect(new Set(asked).size).toBeLessThan(150); // of 313
+});
+
 test("two runs stand side by side, with what is between them", async () => {
   const fake = model(["clean", "ablated"], { position: 0 });
   const shown = await show(topTokens, fake);

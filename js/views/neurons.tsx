@@ -1,5 +1,5 @@
 // Neurons over text: a table of all of them, and the text on which one is active.
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { count, format, painter, type Scale } from "../colour.ts";
 import { Select } from "../parts/controls.tsx";
 import { Flow } from "../parts/flow.tsx";
@@ -201,6 +201,7 @@ function Table({
   const { prompt, layer, neuron, sort_by: sort, filter } = traits;
   const position = sort === "position" ? traits.position : null;
   const key = (block: number) => JSON.stringify({ what: "rows", prompt, layer, sort, position, filter, block });
+  const id = useId();
   const box = useRef<HTMLDivElement>(null);
   const [top, setTop] = useState(0); // the first row in view, in steps
   const [total, setTotal] = useState(0);
@@ -254,7 +255,7 @@ function Table({
         role="listbox"
         tabIndex={0}
         aria-label={`${count(total)} neurons, sorted by ${sort}. Arrow keys move the selection.`}
-        aria-activedescendant={here === undefined ? undefined : `row-${layer}-${neuron}`}
+        aria-activedescendant={here === undefined ? undefined : `${id}-${here}`}
         style={px({ height: VIEW * LINE })}
         onScroll={() => setTop(AHEAD * Math.floor(box.current!.scrollTop / LINE / AHEAD))}
         onKeyDown={press}
@@ -266,7 +267,7 @@ function Table({
               key={i}
               place={i}
               total={total}
-              id={`row-${layer}-${at(i)?.[INDEX] ?? ""}`}
+              id={`${id}-${i}`}
               row={at(i)}
               selected={i === here}
               scale={scale}

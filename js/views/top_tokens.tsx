@@ -97,7 +97,9 @@ function TopTokensView() {
   const marked = useMemo(() => new Set(found), [found]);
 
   const at = hovered ? hovered - 1 : (position ?? size - 1);
-  const select = (place: number | null) => set({ position: place ? place - 1 : null });
+  const select = (place: number | null) => {
+    if (place !== 0) set({ position: place && place - 1 }); // before the first token nothing is predicted
+  };
   const names = (Object.keys(WHAT) as Colour[]).filter((name) => runs.length > 1 || ROW[name] < 4);
   return (
     <Frame
@@ -140,7 +142,7 @@ function TopTokensView() {
         label={`Text on the colour of ${WHAT[colour]}`}
         size={size + 1}
         {...{ tokenAt, valueAt, scale, width }}
-        position={position === null ? null : position + 1}
+        position={(position ?? size - 1) + 1}
         span={[]}
         found={marked}
         lines={10}
