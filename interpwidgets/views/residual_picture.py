@@ -22,7 +22,6 @@ _SHOWN = 30  # bars of a column; of more, the largest
 def residual_picture(view: ResidualView) -> Drawing:
     """Layers, the heads of the layer selected, and the source tokens of the head where a prompt is chosen."""
     n = view.shape[0]
-    of = f"prompt {view.prompts[view.prompt]}" if _named(view) else f"prompt {view.prompt}"
     mean = f"mean over {n} prompts, lines: 95 % interval"
     columns = [_layers(view), _heads(view), _sources(view)]
     columns = [column for column in columns if column[1]]
@@ -30,7 +29,9 @@ def residual_picture(view: ResidualView) -> Drawing:
     top = 76
     drawing = Drawing(WIDTH, top + 60 + 18 * max(len(rows) for _, rows in columns))
     drawing.text((PAD, 8), f"{view.title}: {view.measured}", 16, width=WIDTH - 2 * PAD)
-    drawing.text((PAD, 32), mean if view.prompt is None else of, 12, MUTED, width=WIDTH - 2 * PAD)
+    drawing.text(
+        (PAD, 32), mean if view.prompt is None else _called(view, view.prompt), 12, MUTED, width=WIDTH - 2 * PAD
+    )
     warning = "the direct path only, the final norm's scale held: a hypothesis, not a causal effect"
     drawing.text((PAD, 50), warning, 12, MUTED, width=WIDTH - 2 * PAD)
     for i, (axis, rows) in enumerate(columns):
@@ -53,8 +54,8 @@ def residual_table(view: ResidualView) -> tuple[list[str], list[list[str]]]:
     return [f"part, writing straight to {view.measured}", "contribution", "95 % interval"], cells
 
 
-def _named(view: ResidualView) -> bool:
-    return view.prompt is not None and view.prompt < len(view.prompts)
+def _called(view: ResidualView, prompt: int) -> str:
+    return f"prompt {view.prompts[prompt] if prompt < len(view.prompts) else prompt}"
 
 
 def _layers(view: ResidualView) -> tuple[str, list[Bar]]:

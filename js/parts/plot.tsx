@@ -215,7 +215,7 @@ interface PointsProps {
   radius: number;
   colour: (i: number) => string; // few different ones: points of one colour are drawn together
   order?: ArrayLike<number> | undefined; // the last one on top
-  spokes?: [x: number, y: number] | null; // lines from there to every point
+  spokes?: readonly number[] | null; // x and y of where lines to every point begin
 }
 
 /** Points on a canvas. */
@@ -227,28 +227,64 @@ export function Points({ laid, at, radius, colour, order, spokes }: PointsProps)
     const target = canvas.current!;
     [target.width, target.height] = [Math.round((right - left) * ratio), Math.round((bottom - top) * ratio)];
     const context = target.getContext("2d")!;
+    const size = at.length / 2;
+    if (size > CROWD) {
+      const image = context.createImageData(target.width, target.height);
+      stamp(image, { at, colour, order, x: -left, y: -top, ratio, side: Math.max(1, Math.round(2 * radius * ratio)) });
+      context.putImageData(image, 0, 0);
+      return;
+    }
     context.scale(ratio, ratio);
     context.translate(-left, -top);
-    const size = at.length / 2;
     for (let n = 0; n < size; n++) {
       const i = order?.[n] ?? n;
       const [x, y] = [at[2 * i]!, at[2 * i + 1]!];
       context.fillStyle = context.strokeStyle = colour(i);
       if (spokes) {
         context.beginPath();
-        context.moveTo(...spokes);
+        context.moveTo(spokes[0]!, spokes[1]!);
         context.lineTo(x, y);
         context.stroke();
       }
-      if (radius < 2) context.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
-      else {
-        context.beginPath();
-        context.arc(x, y, radius, 0, 7);
-        context.fill();
-      }
+      context.beginPath();
+      context.arc(x, y, radius, 0, 7);
+      context.fill();
     }
   }, [left, top, right, bottom, at, radius, colour, order, spokes]);
   return <canvas ref={canvas} class="iw-points" aria-hidden="true" style={px({ left, top, width: right - left, height: bottom - top })} />; // prettier-ignore
+}
+
+const CROWD = 5000; // points: more are squares of pixels, a hundred thousand in a few milliseconds
+const inks = new Map<string, number>(); // the four bytes of a colour
+
+interface Stamped extends Pick<PointsProps, "at" | "colour" | "order"> {
+  x: number; // CSS pixels that everything is moved by
+  y: number;
+  ratio: number;
+  side: number; // device pixels
+}
+
+function stamp(image: ImageData, { at, colour, order, x, y, ratio, side }: Stamped) {
+  const pixels = new Uint32Array(image.data.buffer);
+  const { width, height } = image;
+  for (let n = 0; n < at.length / 2; n++) {
+    const i = order?.[n] ?? n;
+    const left = Math.round((at[2 * i]! + x) * ratio - side / 2);
+    const top = Math.round((at[2 * i + 1]! + y) * ratio - side / 2);
+    if (!(left >= 0 && top >= 0 && left + side <= width && top + side <= height)) continue;
+    const ink = inks.get(colour(i)) ?? mix(colour(i));
+    for (let row = top; row < top + side; row++) pixels.fill(ink, row * width + left, row * width + left + side);
+  }
+}
+
+/** What a canvas makes of a colour. */
+function mix(colour: string): number {
+  const context = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d")!;
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  const [ink] = new Uint32Array(context.getImageData(0, 0, 1, 1).data.buffer);
+  inks.set(colour, ink!);
+  return ink!;
 }
 
 /** The point that is nearest to a pixel, within a reach; null if none is. */
