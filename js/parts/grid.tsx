@@ -61,7 +61,8 @@ export function Grid(props: Props) {
   const fitted = useMemo(() => new Map<string, string>(), [cell]);
 
   const draw = () => {
-    const left = scroller.current!.scrollLeft;
+    if (!scroller.current) return; // scrolled, then gone
+    const left = scroller.current.scrollLeft;
     const from = Math.floor(left / cell);
     const to = Math.min(columns, Math.ceil((left + shown) / cell));
     const window = pages(from, to, columns);

@@ -415,7 +415,9 @@ function Status({ traits, cell }: { traits: Traits; cell: (GridCell & { panel: n
             </>
           )}
           {panel.n === 1 && ", one prompt: no interval"})
-          {panel.gap !== null && <>, {Math.round((100 * effect) / panel.gap)} % of the way to clean</>}
+          {panel.gap !== null && (
+            <>, {String(Math.round((100 * effect) / panel.gap)).replace("-", "−")} % of the way to clean</>
+          )}
           {panel.draws > 0 && (
             <>
               , larger than {Math.round(100 * control)} % of {panel.draws} random components
