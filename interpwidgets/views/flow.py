@@ -82,8 +82,10 @@ class TextStill:
         signed: bool | None = None,
         high: float | None = None,
         floor: float | None = None,  # of a log scale
+        more: int = 0,  # tokens that are not among these
     ) -> None:
         self._tokens, self._values, self._scale, self._first = tokens, values, scale, first
+        self._more = more
         least, most = (0.0, 1.0) if values is None else extent(values)
         self.signed = least < 0 if signed is None else signed
         self.low = 0.0 if self.signed or not colour_range else colour_range[0]
@@ -95,7 +97,7 @@ class TextStill:
     @property
     def left_out(self) -> int:
         """How many tokens are not drawn."""
-        return len(self._tokens) - (self._lines[-1][-1][0] + 1)
+        return len(self._tokens) - (self._lines[-1][-1][0] + 1) + self._more
 
     def draw(self, drawing: Drawing, top: float, position: int | None, span: Sequence[int]) -> None:
         """Draw the lines, with what is selected outlined."""

@@ -103,10 +103,10 @@ def predictions(data: Any, tokens: Any = None, decode: Any = None) -> list[Predi
         raise InputError("logits need tokens=…, the ids of the prompt, and decode=…, a tokenizer or ids → strings.")
     texts = _reader(decode)
     named = _by_id(tokens, texts)
-    logits = _logits(array, "logits", named)
-    if named.ids is not None and not ((named.ids >= 0) & (named.ids < logits.shape[1])).all():
-        raise InputError(f"tokens have ids up to {named.ids.max()}; the logits are of {logits.shape[1]} tokens.")
-    return [Predictions("model", named, lambda rows: logits[rows], texts)]
+    read = _checked(array, "logits", named)
+    if named.ids is not None and not ((named.ids >= 0) & (named.ids < array.shape[1])).all():
+        raise InputError(f"tokens have ids up to {named.ids.max()}; the logits are of {array.shape[1]} tokens.")
+    return [Predictions("model", named, read, texts)]
 
 
 def compared(data: Any, other: Any, own: Sequence[Predictions]) -> list[Predictions]:
@@ -125,8 +125,8 @@ def compared(data: Any, other: Any, own: Sequence[Predictions]) -> list[Predicti
             raise InputError("An intervention needs the model it is in: give a Recording made with record(…).")
         found = [_run(model, each.tokens, other) for each in own]
     else:
-        logits = _logits(array_of(other, "compare"), "compare", own[0].tokens)
-        found = [Predictions("other", own[0].tokens, lambda rows: logits[rows], own[0].texts)]
+        read = _checked(array_of(other, "compare"), "compare", own[0].tokens)
+        found = [Predictions("other", own[0].tokens, read, own[0].texts)]
     if len(found) != len(own):
         raise InputError(f"{len(own)} prompts are compared with {len(found)}.")
     for mine, theirs in zip(own, found, strict=True):
@@ -225,10 +225,22 @@ def _reader(decode: Any) -> Texts:
     return lambda ids: Tokens(tuple(read(list(ids))), np.array(ids, dtype=np.int64))
 
 
-def _logits(array: NDArray[Any], what: str, tokens: Tokens) -> Floats:
-    """Logits [pos, vocab] of these tokens; −∞ is a token that was ruled out."""
-    ruled_out = np.isneginf(array)
-    finite = numbers(np.where(ruled_out, 0, array), what, ["pos", "vocab"], [len(tokens), None])
-    if ruled_out.all(axis=1).any():
-        raise InputError(f"{what} rule out every token at position {int(ruled_out.all(axis=1).argmax())}.")
-    return np.where(ruled_out, -np.inf, finite).astype(np.float32)
+def _checked(array: NDArray[Any], what: str, tokens: Tokens) -> Callable[[slice], Floats]:
+    """How to read logits [pos, vocab] of these tokens, checked as they are read; −∞ is a token that was ruled out."""
+    if array.ndim != 2 or len(array) != len(tokens) or not array.shape[1]:
+        shape = list(array.shape)
+        raise InputError(f"{what} must be [pos, vocab] with pos = {len(tokens)}; got an array of shape {shape}.")
+
+    def read(rows: slice) -> Floats:
+        part = array[rows].astype(np.float32)
+        bad = np.isnan(part) | np.isposinf(part)
+        if bad.any():
+            i, token = np.argwhere(bad)[0]
+            raise InputError(
+                f"{what} must be finite numbers; at pos {rows.start + i}, vocab {token} it is {part[i, token]}."
+            )
+        if (nothing := np.isneginf(part).all(axis=1)).any():
+            raise InputError(f"{what} rule out every token at position {rows.start + int(nothing.argmax())}.")
+        return part
+
+    return read

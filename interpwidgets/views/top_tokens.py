@@ -23,7 +23,8 @@ __all__ = ["Prediction", "TopTokensView"]
 
 COLOURS = ("surprise", "rank", "entropy", "kl", "change")
 _KEPT = 512  # blocks of numbers
-_STORED = 64  # blocks that travel with the page, or that a still is made of
+_STORED = 64  # blocks that a page without a kernel holds
+_IN_STILL = 300  # tokens of a still
 
 
 class Prediction(NamedTuple):
@@ -271,13 +272,13 @@ class TopTokensView(View, view="top_tokens"):
         from interpwidgets.views.drawing import ACCENT, MUTED, PAD, WIDTH, Drawing
 
         own = self._own[self.prompt]
-        values = self._coloured()
+        first, values = self._coloured()
         bits = float(np.log2(own.vocab))  # what guessing among all tokens alike would cost
         high = {"surprise": bits, "entropy": bits, "rank": own.vocab - 1.0}.get(self.colour)
         kind = "log" if self.colour == "rank" else "linear"
         text = TextStill(
-            list(own.tokens[: len(values)]), values, kind, self.colour_range, high=high, floor=0.5 if high else None,
-            signed=self.colour == "change",
+            list(own.tokens[first : first + len(values)]), values, kind, self.colour_range, first=first, high=high,
+            floor=0.5 if high else None, signed=self.colour == "change", more=len(own.tokens) - len(values),
         )  # fmt: skip
         headings, rows = self.table()
         drawing = Drawing(WIDTH, 62 + text.height + 46 + 18 * (len(rows) + 1) + 10)
@@ -294,13 +295,16 @@ class TopTokensView(View, view="top_tokens"):
                 )
         return drawing
 
-    def _coloured(self) -> Floats:
-        """What colours each token, [pos]; of a long text its first blocks."""
+    def _coloured(self) -> tuple[int, Floats]:
+        """The first token of a still, and what colours it and those after it: about the position, in a long text."""
         own = self._own[self.prompt]
         which = {"surprise": 0, "rank": 1, "entropy": 3, "kl": 8, "change": 9}[self.colour]
-        blocks = range(min(_STORED, -(-len(own.tokens) // own.per_block)))
+        size, per = len(own.tokens), own.per_block
+        first = max(0, min(self._at() - _IN_STILL // 2, size - _IN_STILL)) // per * per
+        blocks = range(first // per, -(-min(size, first + _IN_STILL) // per))
         values = np.concatenate([self._read(self.prompt, block).numbers[which] for block in blocks])
-        return np.concatenate([np.full(1, np.nan, np.float32), values])[: len(own.tokens)]
+        before = np.full(1, np.nan, np.float32)  # what the token before these predicts is not read
+        return first, np.concatenate([before, values])[: size - first]
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """The likeliest tokens at the position selected, by run, with their probabilities; ◂ is the one that came."""

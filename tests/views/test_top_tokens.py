@@ -313,3 +313,21 @@ def test_the_still_has_the_colours_of_the_page():
         for place in np.clip(at, 0, 1):
             near = [np.abs(np.subtract(pixel, lut("light")[round(255 * place)])).max() for pixel in shown]
             assert min(near) <= 3
+
+
+def test_a_still_far_into_a_long_text_reads_what_it_shows():
+    size, vocab = 3000, 300
+    logits = RNG.normal(size=(size, vocab))
+    view = TopTokensView(logits, tokens=RNG.integers(vocab, size=size), position=2500)
+    picture = view.picture()
+    assert picture.height < 800
+    assert "tokens more" in picture.svg()
+    assert len(view._blocks) <= 4
+
+
+def test_a_number_that_is_none_is_found_when_it_is_read():
+    logits = RNG.normal(size=(600, 40))
+    logits[500, 7] = np.nan
+    view = TopTokensView(logits, tokens=RNG.integers(40, size=600), position=0)
+    with pytest.raises(InputError, match="at pos 500, vocab 7 it is nan"):
+        view.tile(what="numbers", prompt=0, block=500 // view.prompts[0]["block"])
