@@ -56,18 +56,30 @@ class _Writer(Tape):
         return self.change(self.read, value) if (site, layer) == self.writes else value
 
 
-def read(model: Model, tokens: Tensor, sites: Collection[Site]) -> dict[Site, Tensor]:
+def read(
+    model: Model, tokens: Tensor, sites: Collection[Site], attention_mask: Tensor | None = None
+) -> dict[Site, Tensor]:
     """Read what stands at some sites, each [row, position, …], in rows [row, position] of tokens."""
     tape = _Reader(sites)
+    inputs = {"input_ids": tokens} | ({} if attention_mask is None else {"attention_mask": attention_mask})
     with suppress(_Enough):
-        forward(model, Batch([], {"input_ids": tokens}), tape, logits=False)
+        forward(model, Batch([], inputs), tape, logits=False)
     return tape.found
 
 
 def replaced(
-    model: Model, tokens: Tensor, reads: Site, writes: Site, change: Callable[[Tensor, Tensor], Tensor]
+    model: Model,
+    tokens: Tensor,
+    reads: Site,
+    writes: Site,
+    change: Callable[[Tensor, Tensor], Tensor],
+    attention_mask: Tensor | None = None,
 ) -> Tensor:
     """Give the logits when `change(what is read, what is written)` stands at the site that is written."""
-    logits = forward(model, Batch([], {"input_ids": tokens}), _Writer(reads, writes, change), logits=True)
+    logits = forward(model, _rows(tokens, attention_mask), _Writer(reads, writes, change), logits=True)
     assert logits is not None
     return logits
+
+
+def _rows(tokens: Tensor, attention_mask: Tensor | None) -> Batch:
+    return Batch([], {"input_ids": tokens} | ({} if attention_mask is None else {"attention_mask": attention_mask}))
