@@ -1,4 +1,4 @@
-"""Every feature of a dictionary as a folder on disk: built in one pass over a corpus, read in well under a millisecond."""
+"""Every feature of a dictionary as a folder: built in one pass over a corpus, read in well under a millisecond."""
 
 from __future__ import annotations
 

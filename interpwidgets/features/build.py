@@ -15,6 +15,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,12 +28,11 @@ from tqdm.auto import tqdm
 from interpwidgets.errors import InputError
 from interpwidgets.features import finish
 from interpwidgets.features.corpus import CONTEXTS, TOKENS, Corpus, Cut, cut
-from interpwidgets.features.files import alone, checksum, fingerprint, need, read_json, whole, writable, write_json
+from interpwidgets.features.files import alone, checksum, need, read_json, whole, writable, write_json
 from interpwidgets.features.shard import Shard, active_in, read_active, shard_of, shards, write_active
 from interpwidgets.features.state import AFTER, BEFORE, Active, Scale, State
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model, as_model
-from interpwidgets.models.record import check_site
 from interpwidgets.models.texts import token_texts
 
 __all__ = ["ABOUT", "FORMAT", "VERSION", "Settings", "build"]
@@ -96,7 +96,7 @@ def build(
         raise InputError(f"engine is None (this process) or 'ray'; got {engine!r}.")
     settings = Settings(context, top, groups, per_group, batch or max(1, _BATCH // context), seed, ablate)
     settings.check()
-    _check(model, dictionary)
+    _check(model, dictionary, ablate)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder):
@@ -106,16 +106,14 @@ def build(
     return folder
 
 
-def _check(model: Model, dictionary: Dictionary) -> None:
+def _check(model: Model, dictionary: Dictionary, ablate: bool) -> None:
     """Raise InputError if the dictionary cannot be of the model, or holds what is no number."""
-    for name, weight in dictionary.named_parameters():
+    for name, weight in dictionary.state_dict().items():
         if not bool(weight.isfinite().all()):
             raise InputError(f"{name} of {dictionary!r} holds NaN or infinite numbers.")
-    check_site(model, dictionary.site, dictionary.layer)
-    check_site(model, dictionary.site_out, dictionary.layer_out)
-    if dictionary.site in ("embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"):
-        if dictionary.d_in != model.d_model:
-            raise InputError(f"{dictionary!r} reads {dictionary.d_in} numbers; {model!r} has {model.d_model} there.")
+    dictionary.check(model)
+    if ablate and (len(dictionary.reads), len(dictionary.writes)) != (1, 1):
+        raise InputError(f"Ablation needs a dictionary that reads one place and writes one; {dictionary!r} does not.")
 
 
 class _Job:
@@ -157,17 +155,20 @@ class _Job:
         return True
 
     def run(self, engine: str | None, workers: int | None) -> None:
-        """Everything after the cut."""
+        """Do everything after the cut."""
         ranges = shards(self.corpus, self.settings.context)
-        pool: Any = _Here(self.model, self.dictionary, self.settings)
-        if engine == "ray":
-            from interpwidgets.features.scale_out import Pool
-
-            pool = Pool(self.model, self.dictionary, self.settings, workers)
-        with pool:
+        with self._pool(engine, workers) as pool:
             warm = self._warm_up(ranges, pool)
             state = self._count(ranges, warm, pool)
         self._finish(state, warm)
+
+    def _pool(self, engine: str | None, workers: int | None) -> AbstractContextManager[Any]:
+        """What does shards."""
+        if engine is None:
+            return nullcontext(_Here(self.model, self.dictionary, self.settings))
+        from interpwidgets.features.scale_out import pool
+
+        return pool(self.model, self.dictionary, self.settings.batch, workers)
 
     # --- the warm-up
 
@@ -282,12 +283,6 @@ class _Here:
     def __init__(self, model: Model, dictionary: Dictionary, settings: Settings) -> None:
         self.model, self.dictionary, self.settings = model, dictionary, settings
 
-    def __enter__(self) -> _Here:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Nothing was started."""
-
     def actives(self, given: Iterable[Shard]) -> Iterator[tuple[int, Active]]:
         """The activations of each shard."""
         for shard in given:
@@ -310,7 +305,7 @@ def _about(model: Model, dictionary: Dictionary, settings: Settings, cut: Cut, c
     return {
         "format": FORMAT,
         "version": VERSION,
-        "model": {"name": model.name, "fingerprint": fingerprint(model.module)},
+        "model": {"name": model.name, "fingerprint": model.fingerprint},
         "dictionary": {
             "what": repr(dictionary)[1:-1],
             "kind": dictionary.kind,
@@ -320,8 +315,8 @@ def _about(model: Model, dictionary: Dictionary, settings: Settings, cut: Cut, c
             "layer_out": dictionary.layer_out,
             "d_in": dictionary.d_in,
             "d_out": dictionary.d_out,
-            "dtype": str(dictionary.W_enc.dtype).removeprefix("torch."),
-            "fingerprint": fingerprint_of(dictionary),
+            "dtype": str(dictionary.W_dec.dtype).removeprefix("torch."),
+            "fingerprint": dictionary.fingerprint,
         },
         "corpus": {
             "sha256": cut.sha256,
@@ -333,15 +328,9 @@ def _about(model: Model, dictionary: Dictionary, settings: Settings, cut: Cut, c
         },
         "settings": asdict(settings),
         "window": [BEFORE, AFTER],
-        "decoder_norm_folded": False,
+        "decoder_norm_folded": bool(dictionary.metadata.get("decoder_norm_folded", False)),
         "torch": torch.__version__,
     }
-
-
-def fingerprint_of(dictionary: Dictionary) -> str:
-    """Name a dictionary by its weights and by how it uses them."""
-    how = [dictionary.kind, dictionary.k, dictionary.centred, dictionary.site, dictionary.layer]
-    return hashlib.sha256(f"{how} {fingerprint(dictionary)}".encode()).hexdigest()
 
 
 def vocabulary(texts: Iterable[str | bytes], special: list[int]) -> dict[str, Any]:

@@ -178,13 +178,18 @@ def _of_folder(folder: Path) -> Iterator[Document]:
     if not paths:
         raise InputError(f"{folder} holds no {', '.join(_READ)}.")
     for path in paths:
-        try:
-            yield from _of_file(path)
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}.") from None
+        yield from _of_file(path)
 
 
 def _of_file(path: Path) -> Iterator[Document]:
+    """Documents of a file; InputError names it if it cannot be read."""
+    try:
+        yield from _documents_in(path)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+def _documents_in(path: Path) -> Iterator[Document]:
     if path.suffix == ".txt":
         yield path.read_text("utf-8")
     elif path.suffix == ".jsonl":

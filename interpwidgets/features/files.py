@@ -11,11 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from torch import nn
-
 from interpwidgets.errors import InputError
 
-__all__ = ["alone", "checksum", "fingerprint", "need", "read_json", "whole", "writable", "write_json"]
+__all__ = ["alone", "checksum", "need", "read_json", "whole", "writable", "write_json"]
 
 _REASONS = {
     errno.ENOSPC: "the disk is full. Free some space, and build again: it goes on where it was",
@@ -67,16 +65,6 @@ def _digest(file: IO[bytes]) -> str:  # Python 3.10
     found = hashlib.sha256()
     while block := file.read(1 << 20):
         found.update(block)
-    return found.hexdigest()
-
-
-def fingerprint(module: nn.Module) -> str:
-    """Name weights by what they are: SHA-256 of every name, dtype, shape and number."""
-    found = hashlib.sha256()
-    for name, weight in sorted(module.state_dict().items()):
-        found.update(f"{name} {weight.dtype} {list(weight.shape)}\n".encode())
-        rows = weight.detach().cpu().contiguous()
-        found.update(rows.flatten().view(rows.new_empty(0).byte().dtype).numpy() if rows.numel() else b"")
     return found.hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,8 @@ class Finish:
             bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
             effects = None
             if self.ablate:
-                found = ablated(self.model, self.dictionary, self.corpus, feature, tokens_of(entries[: sizes[0]]))
-                effects = found.numpy().astype("<f2")
+                tokens = tokens_of(entries[: sizes[0]])
+                effects = ablated(self.model, self.dictionary, self.corpus, feature, tokens)
             count, largest = int(self.state.count[feature]), float(values_of(entries[:1])[0]) if len(entries) else 0.0
             record = Record(
                 count, float(means[feature]), largest, bins.start, histogram[bins].astype("<u4"), bounds, grouped,
@@ -113,7 +114,7 @@ class Finish:
     ) -> dict[str, Any]:
         """A feature's row of the index."""
         top, bottom = record.logit_tokens if record.logit_tokens.size else ([], [])
-        peak = self.corpus.tokens[tokens_of(record.entries[:1])] if len(record.entries) else []
+        peak = self.corpus.tokens[tokens_of(record.entries[:1])]
         return {
             "index": feature,
             "density": record.count / self.corpus.counted,
@@ -209,7 +210,7 @@ def _cut(state: State, feature: int) -> tuple[list[tuple[Any, Any]], NDArray[np.
     sample, windows = (each[feature] for each in state.one)
     order = np.argsort(sample, kind="stable")[int((sample == 0).sum()) :]  # from the weakest on
     edges = len(order) * np.arange(groups + 1) // groups
-    parts = [order[start:end] for start, end in zip(edges[:-1], edges[1:], strict=True)]
+    parts = [order[start:end] for start, end in pairwise(edges)]
     assert all(len(part) <= per_group for part in parts)
     inner = edges[1:-1]
     bounds = np.full(groups - 1, np.nan, dtype=np.float32)

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,10 +57,8 @@ class Notes:
         complete = data.rfind(b"\n") + 1
         self._read += complete
         for line in data[:complete].splitlines():
-            try:
+            with suppress(ValueError, KeyError, TypeError):  # cut off when somebody was killed
                 self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError):  # cut off when somebody was killed
-                continue
 
     def say(self, index: int, **what: Any) -> None:
         """Add a line."""
@@ -89,8 +88,8 @@ class Notes:
             if said["label"] is None:
                 self.labels.pop(index, None)
             else:
-                numbers = (_number(said.get(name)) for name in ("score", "low", "high"))
-                self.labels[index] = Label(str(said["label"]), *numbers, said.get("by"))
+                score, low, high = (_number(said.get(name)) for name in ("score", "low", "high"))
+                self.labels[index] = Label(str(said["label"]), score, low, high, said.get("by"))
         elif "note" in said:
             self.notes[index] = str(said["note"])
         elif "list" in said:

@@ -24,7 +24,8 @@ _HEAD = struct.Struct("<QdfBBBBBBBB")  # count, mean, max; top, groups, bins, fi
 _EFFECTS, _KNOWN = 1, 2  # flags
 
 
-class Record(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Record:
     """What is kept of a feature."""
 
     count: int
@@ -54,7 +55,14 @@ def pack(record: Record) -> bytes:
         record.count, record.mean, record.max, record.sizes[0], len(record.grouped), len(record.histogram),
         record.first_bin, record.logit_tokens.shape[1], len(record.near), len(record.together), flags,
     )  # fmt: skip
-    parts = [record.sizes, record.windows, record.histogram, record.bounds, record.grouped, record.entries]
+    parts: list[NDArray[Any]] = [
+        record.sizes,
+        record.windows,
+        record.histogram,
+        record.bounds,
+        record.grouped,
+        record.entries,
+    ]
     parts += [record.logit_tokens, record.logits, record.near, record.cosines, record.together, record.jaccard]
     parts += [] if record.effects is None else [record.effects]
     return head + b"".join(_planes(part) for part in parts)
@@ -77,7 +85,8 @@ def unpack(data: bytes) -> Record:
         size = int(np.prod(shape)) * kind.itemsize
         planes = np.frombuffer(data, np.uint8, size, at).reshape(kind.itemsize, -1)
         at += size
-        return np.ascontiguousarray(planes.T).reshape(-1).view(kind).reshape(shape)
+        found: NDArray[Any] = np.ascontiguousarray(planes.T).reshape(-1).view(kind).reshape(shape)
+        return found
 
     sizes = take("u1", 1 + groups)
     n = int(sizes.sum())
@@ -106,11 +115,12 @@ def unpack(data: bytes) -> Record:
 class Neighbour(NamedTuple):
     """Another feature, and how near it is: a cosine, or the share of tokens that both are active at."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # a tuple's own is of no use here
     value: float
 
 
-class Group(NamedTuple):
+@dataclass(frozen=True)
+class Group:
     """One of the quantile groups: an equal share of a feature's activations, by strength."""
 
     name: str

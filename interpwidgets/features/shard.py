@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,9 @@ from interpwidgets.features.files import whole
 from interpwidgets.features.state import Active
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model
-from interpwidgets.models.reading import read
+from interpwidgets.models.splice import read
 
-__all__ = ["SHARD", "Shard", "activations", "active_in", "read_active", "shards", "write_active"]
+__all__ = ["SHARD", "Shard", "activations", "active_in", "read_active", "shard_of", "shards", "write_active"]
 
 SHARD = 16_384  # tokens, about
 _DENSE = 1 << 26  # activations computed at a time: 256 MB
@@ -51,16 +52,9 @@ def activations(model: Model, dictionary: Dictionary, ids: torch.Tensor, lengths
     """What the dictionary reads, at the positions [row, pos] that are no padding: [token, d_in]."""
     real = torch.arange(ids.shape[1]) < lengths[:, None]
     mask = None if bool(real.all()) else real.to(model.device, torch.long)
-    site = (dictionary.site, dictionary.layer)
-    found = read(model, ids.to(model.device), [site], mask)
-    if site not in found:
-        raise InputError(
-            f"{model!r} has no {dictionary.site!r} of layer {dictionary.layer}, which {dictionary!r} reads."
-        )
-    x = found[site]
-    if x.ndim == 4:  # z of all heads, one after another
-        x = x.flatten(2)
-    return x[real.to(x.device)].to(dictionary.W_enc.device, dictionary.W_enc.dtype)
+    found = read(model, ids.to(model.device), dictionary.reads, mask)
+    x = torch.cat([found[site].flatten(2) for site in dictionary.reads], dim=-1)
+    return x[real.to(x.device)].to(dictionary.W_dec.device, dictionary.W_dec.dtype)
 
 
 def active_in(model: Model, dictionary: Dictionary, shard: Shard, batch: int) -> Active:
@@ -72,12 +66,11 @@ def active_in(model: Model, dictionary: Dictionary, shard: Shard, batch: int) ->
     for first in range(0, len(starts) - 1, batch):
         edges = starts[first : first + batch + 1]
         lengths = edges.diff()
-        ids = torch.nn.utils.rnn.pad_sequence(
-            list(tokens[edges[0] : edges[-1]].split(lengths.tolist())), batch_first=True
-        )
+        rows = [tokens[start:end] for start, end in pairwise(edges.tolist())]
+        ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         x = activations(model, dictionary, ids, lengths)
-        for part in range(0, len(x), step):
-            found.append(_above_zero(model, dictionary, x[part : part + step], int(edges[0]) + part))
+        parts = range(0, len(x), step)
+        found += [_above_zero(model, dictionary, x[part : part + step], int(edges[0]) + part) for part in parts]
     feature, token, value = (torch.cat([each[i] for each in found]).cpu().numpy() for i in range(3))
     context = np.searchsorted(shard.starts - shard.starts[0], token, side="right") - 1
     if shard.bos is not None:

@@ -117,7 +117,7 @@ def values_of(entries: U64) -> Floats:
 Order = Callable[[Ints, U64], U64]  # rows [n] or [n, 1] and entries [n] or [n, k] -> what is kept lowest first
 
 
-def strongest(rows: Ints, entries: U64) -> U64:
+def strongest(_: Ints, entries: U64) -> U64:
     """The order of a top k: the largest activation first."""
     return ~entries
 
@@ -220,6 +220,12 @@ class State:
             Kept.none(n * groups, per_group),
         )
 
+    def empty(self) -> State:
+        """A state of the same build that has seen nothing."""
+        return State.new(
+            self.scale, self.seed, self.bounds, len(self.done), self.top.entries.shape[1], self.groups.entries.shape[1]
+        )
+
     def add(self, shard: int, active: Active) -> None:
         """Take in a shard."""
         assert not self.done[shard]
@@ -253,7 +259,7 @@ class State:
     @property
     def one(self) -> Kept:
         """All groups of a feature as one sample: the same memory."""
-        n, groups = self.grouped.shape
+        n = len(self.grouped)
         return Kept(self.groups.entries.reshape(n, -1), self.groups.windows.reshape(n, -1, WINDOW))
 
     def merge(self, other: State) -> None:
@@ -273,7 +279,8 @@ class State:
     def mean(self) -> NDArray[np.float64]:
         """Means of the activations above zero: [feature], 0 where there are none."""
         fine, coarse = self.sums
-        return (fine * _FINE + coarse * _COARSE) / np.maximum(self.count, 1)
+        found: NDArray[np.float64] = (fine * _FINE + coarse * _COARSE) / np.maximum(self.count, 1)
+        return found
 
     def largest(self) -> Floats:
         """The largest activation: [feature]."""
@@ -281,16 +288,18 @@ class State:
 
     def save(self, path: Path) -> None:
         """Write it, whole or not at all."""
-        whole(path, lambda file: np.savez(file, **dict(self._arrays())))
+        arrays: dict[str, Any] = dict(self._arrays())
+        whole(path, lambda file: np.savez(file, **arrays))
 
     @classmethod
     def open(cls, path: Path) -> State:
         """Read what `save` has written."""
         with np.load(path, allow_pickle=False) as found:
             given: dict[str, Any] = {name: found[name] for name in found.files}
-        kept = {name: Kept(given[f"{name}.entries"], given[f"{name}.windows"]) for name in ("top", "groups")}
-        plain = {name: value for name, value in given.items() if "." not in name and name not in ("scale", "seed")}
-        return cls(scale=Scale(int(given["scale"])), seed=int(given["seed"]), **plain, **kept)
+        for name in ("top", "groups"):
+            given[name] = Kept(given.pop(f"{name}.entries"), given.pop(f"{name}.windows"))
+        given |= {"scale": Scale(int(given["scale"])), "seed": int(given["seed"])}
+        return cls(**given)
 
     def _arrays(self) -> Iterator[tuple[str, NDArray[Any]]]:
         for each in fields(self):

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from interpwidgets.errors import InputError
 from interpwidgets.features import build as builder
 from interpwidgets.features.corpus import Corpus
-from interpwidgets.features.files import checksum, fingerprint, need, read_json, writable
+from interpwidgets.features.files import checksum, need, read_json, writable
 from interpwidgets.features.notes import Label, Notes
 from interpwidgets.features.records import Example, Feature, Group, Neighbour, Record, group_names, unpack
 from interpwidgets.features.shard import activations
@@ -368,8 +368,8 @@ class FeatureStore:
         """Give the store its model and dictionary back, after checking that they are the ones it was built from."""
         model = as_model(model)
         for what, found, said in (
-            ("model", fingerprint(model.module), self.about["model"]),
-            ("dictionary", builder.fingerprint_of(dictionary), self.about["dictionary"]),
+            ("model", model.fingerprint, self.about["model"]),
+            ("dictionary", dictionary.fingerprint, self.about["dictionary"]),
         ):
             if found != said["fingerprint"]:
                 name = said.get("name") or said.get("what")
