@@ -56,8 +56,8 @@ def edge_attribution(
     gains where one receiver hears of one sender as on the clean prompts. A node's effect is the sum of its edges out,
     which is its `attribution_patch`. Intervals are bootstraps over prompts, of the 500 strongest edges. With `steps`
     the gradients are averaged at so many points on the way of the embedding from corrupted to clean (EAP-IG), which
-    tells an edge into a saturated softmax from one that does not matter. The circuit remembers the prompts, and
-    `faithfulness(circuit)` tests it: none of its edges was patched for real.
+    tells an edge into a saturated softmax from one that does not matter, if not how much it matters. None of these
+    edges was patched for real (`edge_sweep` does); `circuit.faithfulness()` tests what is left of them.
 
     Cost: two forward passes and a backward one for each step, and a short one for each head and MLP.
 

@@ -137,7 +137,7 @@ def _ink(share: float) -> str:
 
 def _box(drawing: Drawing, at: Point, width: float, text: str, selected: bool, pinned: bool) -> None:
     (x, y), height = at, _BOX
-    fits = width >= 24
+    fits = width >= min(44, text_width(text, 11) + 6)
     wide = width if not fits else min(width, max(26, text_width(text, 11) + 12))
     drawing.rect((x - wide / 2, y - height / 2), (wide, height), "#ffffff" if fits else INK,
                  ACCENT if selected else INK if pinned else MUTED, 2 if selected or pinned else 1)  # fmt: skip

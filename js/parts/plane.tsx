@@ -90,7 +90,7 @@ export function Plane({
             onPointerEnter={() => onHover(box)}
             onPointerLeave={() => onHover(null)}
           >
-            {wide >= 24 && <bdi>{text}</bdi>}
+            {(wide >= 44 || 7 * text.length < wide) && <bdi>{text}</bdi>}
           </button>
         );
       }),
