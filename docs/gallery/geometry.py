@@ -1,9 +1,8 @@
 """A pentagon: five features in two dimensions
 
-What to look for: move the step. With dense features the model keeps the two directions that it has room for, at right
-angles. As features become sparser it packs more of them in: two pairs of opposites, and from a sparsity of 0.8 on a
-pentagon, in which each feature has 2/5 of a dimension to itself. Select one and read the angles to the others: 72° and
-144°.
+What to look for: move the step. As features become sparser, more of them fit: at a sparsity of 0.3 three at angles of
+120°, at 0.5 and 0.7 two pairs of opposites, from 0.8 on all five as a pentagon, in which each has 2/5 of a dimension to
+itself. Select one and read the angles to the others: 72° and 144°. Dense features (0) settle on nothing so clean.
 
 Source: Elhage et al. 2022, "Toy models of superposition" (the phase change, feature dimensionality).
 """

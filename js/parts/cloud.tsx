@@ -110,7 +110,7 @@ export function Cloud(props: Props) {
           return (
             <g key={name}>
               <line class="iw-grid" x1={origin[0]} y1={origin[1]} x2={x} y2={y} />
-              <text class="iw-axis-name" x={x} y={y}>
+              <text class="iw-axis-name" x={x} y={y} text-anchor={x > 0.75 * size ? "end" : "start"}>
                 {name}
               </text>
             </g>
