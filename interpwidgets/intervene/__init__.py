@@ -11,7 +11,7 @@ from interpwidgets.intervene.faithful import CircuitTest, Faithfulness, faithful
 from interpwidgets.intervene.generation import Generated, generate
 from interpwidgets.intervene.interventions import Ablate, Freeze, Intervention, Patch, Scale, Steer
 from interpwidgets.intervene.lens import LogitLens, logit_lens
-from interpwidgets.intervene.lens_attribution import LensAttribution, lens_attribution
+from interpwidgets.intervene.lens_attribution import LensAttribution, lens_logit_attribution
 from interpwidgets.intervene.metrics import (
     BoundMetric,
     Metric,
@@ -71,7 +71,7 @@ __all__ = [
     "generate",
     "integrated_attribution_patch",
     "kl",
-    "lens_attribution",
+    "lens_logit_attribution",
     "log_prob",
     "logit",
     "logit_diff",

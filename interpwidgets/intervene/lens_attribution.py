@@ -22,7 +22,7 @@ from interpwidgets.models.tape import lacks
 from interpwidgets.models.texts import token_texts
 from interpwidgets.models.tokenize import read_prompts
 
-__all__ = ["LensAttribution", "lens_attribution"]
+__all__ = ["LensAttribution", "lens_logit_attribution"]
 
 Floats = NDArray[np.float64]
 Written = dict[Site, Tensor]  # [1, …] at one position
@@ -57,12 +57,12 @@ class LensAttribution:
         return f"LensAttribution of {self.token} {where}: {self.total:.2f} = {terms}".replace("-", "−")
 
 
-def lens_attribution(
+def lens_logit_attribution(
     lens: LogitLens, token: str | int, *, layer: int, position: int = -1, prompt: int = 0
 ) -> LensAttribution:
     """Split the logit that a lens reads for a token into what each component wrote.
 
-    >>> lens_attribution(logit_lens(rec), " on", layer=1, position=5)
+    >>> lens_logit_attribution(logit_lens(rec), " on", layer=1, position=5)
 
     The stream at a point is the sum of the embedding and of what attention and MLPs have written until there, and the
     final norm is linear once its scale is held at the value that it has there; so each term is a component's output

@@ -102,7 +102,7 @@ def draw_grid(
     if selected is not None:
         row, column = selected
         drawing.rect((x + column * across - 1, y + row * down - 1), (across + 2, down + 2), outline=ACCENT, stroke=2)
-    return n_rows * down + below
+    return float(n_rows * down + below)
 
 
 def _column_labels(drawing: Drawing, at: Point, across: float, columns: Sequence[str], differs: Sequence[int]) -> int:

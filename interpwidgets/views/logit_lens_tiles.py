@@ -152,12 +152,12 @@ class LensTiles:
 
     def _tile_writes(self, prompt: int, layer: int, position: int, token: int) -> Tile:
         """What each component wrote to the logit of a token, or (−1) of the top one."""
-        from interpwidgets.intervene import lens_attribution
+        from interpwidgets.intervene import lens_logit_attribution
 
         source = self.sources[prompt]
         if token < 0:
             token = self.cell(prompt, layer, position, -1, 1)[0][0]
-        found = lens_attribution(source.lens, token, layer=layer, position=position, prompt=source.prompt)
+        found = lens_logit_attribution(source.lens, token, layer=layer, position=position, prompt=source.prompt)
         return Tile.of_json(
             {
                 "token": found.token,

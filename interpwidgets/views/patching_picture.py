@@ -47,13 +47,13 @@ def colours(view: PatchingView, tiles: PatchingTiles) -> Colours:
     """One scale for all tables; as in js/views/patching.tsx."""
     facts = [tiles.facts(number) for number in range(len(tiles.panels))]
     if view.measure == "value":
-        low, high = min(each["range"][0] for each in facts), max(each["range"][1] for each in facts)
-        chosen = view.colour_range or (low, high if high > low else low + 1)
-        return Colours(*chosen)
+        least, most = min(each["range"][0] for each in facts), max(each["range"][1] for each in facts)
+        low, high = view.colour_range or (least, most if most > least else least + 1)
+        return Colours(low, high)
     by = [abs(each["gap"] or np.nan) if view.measure == "recovered" else 1.0 for each in facts]
     most = np.nanmax([each["most"] / gap for each, gap in zip(facts, by, strict=True)] + [0.0])
-    chosen = view.colour_range or (0.0, float(most) or 1.0)
-    return Colours(*chosen, signed=True)
+    low, high = view.colour_range or (0.0, float(most) or 1.0)
+    return Colours(low, high, signed=True)
 
 
 def _panel(
@@ -70,12 +70,10 @@ def _panel(
     layers = row >= 0 and effects.axes[row].name == "layer"
     rows = [""] if row < 0 else [str(label) for label in effects.axes[row].labels]
     flip = slice(None, None, -1 if layers else 1)
-    tokens = (tiles.corrupted or tiles.clean or [None])[
-        min(view.prompt, len(tiles.corrupted or tiles.clean or [None]) - 1)
-    ]
-    of_tokens = effects.axes[column].name == "pos" and tokens is not None
+    prompts = tiles.corrupted or tiles.clean or ()
+    words = list(prompts[view.prompt]) if prompts and effects.axes[column].name == "pos" else []
     labels = effects.axes[column].labels
-    names = [tokens[i] if of_tokens and isinstance(i, int) else str(i) for i in labels]
+    names = [words[i] if words and isinstance(i, int) else str(i) for i in labels]
     selected = None
     if number == view.panel and view.cell:
         place = 0 if row < 0 else view.cell[row]

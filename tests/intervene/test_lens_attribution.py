@@ -10,7 +10,7 @@ import torch
 from models import zoo
 
 import interpwidgets as iw
-from interpwidgets.intervene import lens_attribution, logit_lens
+from interpwidgets.intervene import lens_logit_attribution, logit_lens
 from interpwidgets.models.record import record
 
 torch.set_num_threads(1)
@@ -34,7 +34,7 @@ def test_terms_add_up_to_the_logit_of_the_lens(family, rng) -> None:
     lens = logit_lens(record(model, rng.integers(8, zoo.VOCABULARY, (2, 19)), sites=["resid_post"]))
     for layer in lens.layers:
         prompt, position, token = (int(rng.integers(top)) for top in (2, 19, zoo.VOCABULARY))
-        found = lens_attribution(lens, token, layer=layer, position=position, prompt=prompt)
+        found = lens_logit_attribution(lens, token, layer=layer, position=position, prompt=prompt)
         logit = float(lens.logits(layer)[prompt, position, token].double())
         if family == "gemma2":
             assert found.softcap == 5
@@ -74,7 +74,7 @@ def test_each_term_by_hand(gpt2, rng, recorded) -> None:
     lens = logit_lens(own)
     for layer, position in ((0, 20), (1, 3), (2, 17)):
         token = int(rng.integers(zoo.VOCABULARY))
-        found = lens_attribution(lens, token, layer=layer, position=position)
+        found = lens_logit_attribution(lens, token, layer=layer, position=position)
         terms, heads, scale = by_hand(gpt2, rec, layer, position, token)
         assert found.labels == tuple(terms)
         np.testing.assert_allclose(found.values, list(terms.values()), rtol=1e-7, atol=1e-9)
@@ -87,7 +87,7 @@ def test_a_part_of_a_block_is_read_too(gpt2, rng) -> None:
     last = {}
     for site in ("resid_pre", "resid_mid"):
         lens = logit_lens(rec, site=site)
-        found = lens_attribution(lens, 9, layer=1)
+        found = lens_logit_attribution(lens, 9, layer=1)
         assert found.total == pytest.approx(float(lens.logits(1)[0, -1, 9]), abs=1e-8)
         assert found.values.sum() == pytest.approx(found.total, abs=1e-8)
         last[site] = found.labels[-3]
@@ -99,13 +99,13 @@ def test_an_affine_translator_is_read_through(gpt2, rng) -> None:
     rec = record(gpt2, rng.integers(8, zoo.VOCABULARY, (1, 6)), sites=["resid_post"])
     lens = logit_lens(rec, translators={0: move, 1: lambda stream: stream + move(stream)})
     for layer in lens.layers:
-        found = lens_attribution(lens, 11, layer=layer, position=2)
+        found = lens_logit_attribution(lens, 11, layer=layer, position=2)
         assert found.total == pytest.approx(float(lens.logits(layer)[0, 2, 11]), abs=1e-8)
         assert found.values.sum() == pytest.approx(found.total, abs=1e-8)
     assert found.heads.shape == (3, 4)
     bent = logit_lens(rec, translators=lambda stream, _: torch.relu(stream))
     with pytest.raises(iw.InputError, match="translator of layer 1 is not affine"):
-        lens_attribution(bent, 11, layer=1)
+        lens_logit_attribution(bent, 11, layer=1)
 
 
 def test_a_run_that_was_intervened_on_has_to_be_recorded(gpt2, rng) -> None:
@@ -113,27 +113,27 @@ def test_a_run_that_was_intervened_on_has_to_be_recorded(gpt2, rng) -> None:
     ablate = [iw.Ablate("z", 0, head=1, kind="zero")]
     sites = ["resid_pre", "resid_post", "attn_out", "mlp_out", "z"]
     whole, part = (iw.run(gpt2, ids, ablate, sites=some) for some in (sites, ["resid_post"]))
-    found = lens_attribution(logit_lens(whole), 9, layer=2)
+    found = lens_logit_attribution(logit_lens(whole), 9, layer=2)
     assert found.heads[0, 1] == 0
     assert found.values.sum() == pytest.approx(found.total, abs=1e-8)
     with pytest.raises(iw.InputError, match="was it intervened on"):
-        lens_attribution(logit_lens(part), 9, layer=2)
+        lens_logit_attribution(logit_lens(part), 9, layer=2)
 
 
 def test_bad_input(gpt2, rng) -> None:
     rec = record(gpt2, rng.integers(8, zoo.VOCABULARY, (1, 6)), sites=["resid_post", "attn_out"])
     with pytest.raises(iw.InputError, match="no layer 3"):
-        lens_attribution(logit_lens(rec), 9, layer=3)
+        lens_logit_attribution(logit_lens(rec), 9, layer=3)
     with pytest.raises(iw.InputError, match="no position 6"):
-        lens_attribution(logit_lens(rec), 9, layer=0, position=6)
+        lens_logit_attribution(logit_lens(rec), 9, layer=0, position=6)
     with pytest.raises(iw.InputError, match="reads one write alone"):
-        lens_attribution(logit_lens(rec, site="attn_out"), 9, layer=0)
+        lens_logit_attribution(logit_lens(rec, site="attn_out"), 9, layer=0)
     some = record(gpt2, [[5, 6, 7]], sites=["resid_post"], positions=[1])
     with pytest.raises(iw.InputError, match="some positions"):
-        lens_attribution(logit_lens(some), 9, layer=0)
+        lens_logit_attribution(logit_lens(some), 9, layer=0)
     olmo = iw.Model(zoo.build("bert"))
     with pytest.raises(iw.InputError, match="does not only add"):
-        lens_attribution(logit_lens(record(olmo, [[5, 6, 7]], sites=["resid_post"])), 9, layer=0)
+        lens_logit_attribution(logit_lens(record(olmo, [[5, 6, 7]], sites=["resid_post"])), 9, layer=0)
 
 
 def test_a_part_of_a_lens_says_the_same(gpt2, rng) -> None:
@@ -152,6 +152,6 @@ def test_a_part_of_a_lens_says_the_same(gpt2, rng) -> None:
 
 
 def test_its_text_adds_up(gpt2) -> None:
-    said = repr(lens_attribution(logit_lens(record(gpt2, [[5, 6, 7]])), 9, layer=0))
+    said = repr(lens_logit_attribution(logit_lens(record(gpt2, [[5, 6, 7]])), 9, layer=0))
     assert said.startswith("LensAttribution of #9 after layer 0 at position 2: ")
     assert "L0 attn" in said
