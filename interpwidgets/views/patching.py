@@ -134,7 +134,8 @@ class PatchingView(View, view="patching"):
     # The selection has two faces: places in `cell`, labels in the traits that views share ----------------------------
 
     def _axes(self) -> list[Any]:
-        return list(self._tiles.panels[self.panel].effects.axes) if self._tiles.panels else []
+        panels = self._tiles.panels[self.panel :][:1]  # none, where `panel` is about to be refused
+        return list(panels[0].effects.axes) if panels and self.panel >= 0 else []
 
     @traitlets.observe("cell")
     def _cell_moved(self, _: Any) -> None:
@@ -200,8 +201,10 @@ class PatchingView(View, view="patching"):
     @traitlets.validate("cell")
     def _is_cell(self, proposal: Any) -> list[int]:
         value, axes = list(proposal["value"]), self._axes()
-        if value and (
-            len(value) != len(axes) or not all(0 <= at < len(axis) for at, axis in zip(value, axes, strict=True))
+        if (
+            value
+            and self.panel in range(len(self._tiles.panels))
+            and (len(value) != len(axes) or not all(0 <= at < len(axis) for at, axis in zip(value, axes, strict=True)))
         ):
             sizes = " × ".join(f"{axis.name} {len(axis)}" for axis in axes) or "no axis"
             raise traitlets.TraitError(f"cell is a number for each of {sizes}, counted from 0; got {value}.")
