@@ -144,7 +144,7 @@ function LogitLens() {
   const others = prompts.map((_, i) => i).filter((i) => i !== traits.prompt);
   return (
     <Frame
-      name="logit_lens"
+      name="logit-lens"
       title={traits.title}
       about={about}
       controls={
