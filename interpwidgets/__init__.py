@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     )
     from interpwidgets.errors import InputError, InterpError, NoAttentionError, NotRecordedError, UnknownModelError
     from interpwidgets.features import (
+        DictionaryReport,
         FeatureStore,
+        dictionary_report,
+        train_dictionary,
     )
     from interpwidgets.graph_json import (
         read_graph,
@@ -105,6 +108,7 @@ _HOME = {
     "CircuitView": "views",
     "Dashboard": "views",
     "Dictionary": "models",
+    "DictionaryReport": "features",
     "Effect": "intervene",
     "Effects": "intervene",
     "Faithfulness": "intervene",
@@ -146,6 +150,7 @@ _HOME = {
     "attribution_patch": "intervene",
     "causal_scrub": "intervene",
     "causal_trace": "intervene",
+    "dictionary_report": "features",
     "direct_logit_attribution": "intervene",
     "edge_attribution": "intervene",
     "edge_sweep": "intervene",
@@ -173,6 +178,7 @@ _HOME = {
     "run": "intervene",
     "save_page": "views",
     "steer": "intervene",
+    "train_dictionary": "features",
     "write_graph": "graph_json",
 }
 
@@ -189,6 +195,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "CircuitView",
     "Dashboard",
     "Dictionary",
+    "DictionaryReport",
     "Effect",
     "Effects",
     "Faithfulness",
@@ -230,6 +237,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "attribution_patch",
     "causal_scrub",
     "causal_trace",
+    "dictionary_report",
     "direct_logit_attribution",
     "edge_attribution",
     "edge_sweep",
@@ -257,6 +265,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "run",
     "save_page",
     "steer",
+    "train_dictionary",
     "write_graph",
 ]
 

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+from interpwidgets.features.absorption import Absorbed
 from interpwidgets.features.notes import Label
 from interpwidgets.features.records import Example, Feature, Group, Neighbour
+from interpwidgets.features.report import DictionaryReport, Estimate, dictionary_report
 from interpwidgets.features.store import FeatureStore, Firing
 from interpwidgets.features.table import Rows
+from interpwidgets.features.train_dictionary import train_dictionary
 
-__all__ = ["Example", "Feature", "FeatureStore", "Firing", "Group", "Label", "Neighbour", "Rows"]
+__all__ = [
+    "Absorbed",
+    "DictionaryReport",
+    "Estimate",
+    "Example",
+    "Feature",
+    "FeatureStore",
+    "Firing",
+    "Group",
+    "Label",
+    "Neighbour",
+    "Rows",
+    "dictionary_report",
+    "train_dictionary",
+]

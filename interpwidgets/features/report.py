@@ -12,8 +12,8 @@ from torch import Tensor
 
 from interpwidgets.errors import InputError
 from interpwidgets.features.absorption import Absorbed, Pairs
+from interpwidgets.features.contexts import Contexts, contexts_of, cut_corpus, flat
 from interpwidgets.features.corpus import Corpus
-from interpwidgets.features.rows import Rows, corpus_rows, flat, rows_of
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.scores import token_losses
@@ -122,7 +122,7 @@ def dictionary_report(
     dictionary.check(model)
     if len(dictionary.reads) > 1 or len(dictionary.writes) > 1:
         raise InputError(f"{dictionary!r} is of several layers; reports are of dictionaries that read and write one.")
-    with corpus_rows(corpus, model, dictionary, context) as (cut, _), torch.no_grad():
+    with cut_corpus(corpus, model, dictionary, context) as (cut, _), torch.no_grad():
         measured = _Measured(dictionary, model, cut, batch)
         for number, rows in measured.batches("activations", progress):
             measured.fit(number, rows)
@@ -151,9 +151,9 @@ class _Measured:
         order = np.argsort(-np.diff(self.corpus.starts), kind="stable")  # of one length together: less padding
         parts = [order[first : first + self.batch] for first in range(0, len(order), self.batch)]
         for part in tqdm(parts, desc=what, unit="batch", delay=1.0, disable=not progress):
-            yield part, rows_of(self.corpus, part, self.model.device)
+            yield part, contexts_of(self.corpus, part, self.model.device)
 
-    def fit(self, number: NDArray[np.int64], rows: Rows) -> None:
+    def fit(self, number: NDArray[np.int64], rows: Contexts) -> None:
         """Add how well contexts are reconstructed, and by how many features."""
         one, (reads,), (writes,) = self.one, self.one.reads, self.one.writes
         found = flat(self.model, rows, {reads, writes})
@@ -175,7 +175,7 @@ class _Measured:
             np.add.at(kept, number[of], values.double().cpu().numpy())
         np.add.at(self.total, number[of], y.double().cpu().numpy())
 
-    def losses(self, number: NDArray[np.int64], rows: Rows) -> None:
+    def losses(self, number: NDArray[np.int64], rows: Contexts) -> None:
         """Add the losses of contexts as they are, and with something else in the place of what is written."""
         one, (reads,), (writes,) = self.one, self.one.reads, self.one.writes
         mean = torch.from_numpy(self.total.sum(0) / self.tokens.sum()).float()

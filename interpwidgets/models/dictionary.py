@@ -190,18 +190,20 @@ class Dictionary(nn.Module):
                 "Load the weights that it was trained on; or, to use it all the same, delete "
                 "metadata['model_fingerprint']."
             )
-        word = int(getattr(model.config, "pad_token_id", None) == 0)  # any token but the one for padding
-        tokens = torch.full((1, 2), word, device=model.device)
         for width, places in ((self.d_in, self.reads), (self.d_out, self.writes)):
-            for site, layer in places:
-                if site not in SITES:
-                    raise InputError(f"{self!r} is on {site!r}, which is no site. There are: {', '.join(SITES)}.")
-                check_site(model, site, layer)
-            found = read(model, tokens, places)
-            has = sum(value.shape[2:].numel() for value in found.values())
-            if has != width:
+            if (has := sum(self.found_in(model, places))) != width:
                 on = " and ".join(_place(*place) for place in places)
                 raise InputError(f"{self!r} has {width} numbers a position on {on}; {model.name} has {has}.")
+
+    def found_in(self, model: Model, places: Sequence[Site]) -> list[int]:
+        """How wide what a model has at some places is; InputError if it has not all of them."""
+        for site, layer in places:
+            if site not in SITES:
+                raise InputError(f"{self!r} is on {site!r}, which is no site. There are: {', '.join(SITES)}.")
+            check_site(model, site, layer)
+        word = int(getattr(model.config, "pad_token_id", None) == 0)  # any token but the one for padding
+        found = read(model, torch.full((1, 2), word, device=model.device), places)
+        return [found[place].shape[2:].numel() for place in places]
 
     def before(self, x: Tensor) -> Tensor:
         """Give the features [..., d_dict] of x [..., d_in] before it is decided which are active."""

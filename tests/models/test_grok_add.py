@@ -35,7 +35,7 @@ from interpwidgets.models.train.fourier import (
     trig_share,
 )
 from interpwidgets.models.train.grokking import Grokking, Recipe, answers, new_model, number_tokenizer, pairs, prompts
-from interpwidgets.models.train.loop import train
+from interpwidgets.models.training.loop import train
 
 FOLDER = Path(iw.__file__).parent / "models" / "systems" / "grok-add"
 CARD = json.loads((FOLDER / "card.json").read_text("utf-8"))

@@ -23,7 +23,7 @@ from interpwidgets.models.train.known.graph import side_of
 from interpwidgets.models.train.known.measure import PAIRS, measures, path_scores, roc_auc, scores
 from interpwidgets.models.train.known.recipes import RECIPES
 from interpwidgets.models.train.known.siit import Strict, components, interchange, spare, token_ids, tokens_of
-from interpwidgets.models.train.loop import train
+from interpwidgets.models.training.loop import train
 
 SEED = secrets.randbits(32)  # a failure prints it
 NAMES = [name for name in KNOWN if (SYSTEMS[name].folder / "card.json").exists()]

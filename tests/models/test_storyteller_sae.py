@@ -16,11 +16,12 @@ from interpwidgets.models.dictionary_files import dictionary_names
 from interpwidgets.models.splice import read, replaced
 from interpwidgets.models.train.cards import dictionaries as card
 from interpwidgets.models.train.concepts import CLASSES, labelled
-from interpwidgets.models.train.dictionaries import Dictionaries, Recipe, _Step, untrained
+from interpwidgets.models.train.dictionaries import Dictionaries, Recipe, untrained
 from interpwidgets.models.train.explain import Half, explained
-from interpwidgets.models.train.loop import train
 from interpwidgets.models.train.storybook import TOKEN_ID
 from interpwidgets.models.train.storyteller import batch
+from interpwidgets.models.training.loop import train
+from interpwidgets.models.training.sparse import _Step
 
 FOLDER = Path(iw.__file__).parent / "models" / "systems" / "storyteller-4l-sae"
 CARD = json.loads((FOLDER / "card.json").read_text("utf-8"))

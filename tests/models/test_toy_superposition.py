@@ -24,8 +24,8 @@ from interpwidgets.errors import InputError
 from interpwidgets.models.toy_kinds import Autoencoder, Binding
 from interpwidgets.models.toys import ToySuperposition
 from interpwidgets.models.train.cards.superposition import MEASURES, by_hand, card_text, measure
-from interpwidgets.models.train.loop import train
 from interpwidgets.models.train.superposition import RATIOS, SPARSITIES, Recipe, Superposition
+from interpwidgets.models.training.loop import train
 
 FOLDER = Path(iw.__file__).parent / "models" / "systems" / "toy-superposition"
 CARD = json.loads((FOLDER / "card.json").read_text("utf-8"))

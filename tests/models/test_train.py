@@ -16,9 +16,9 @@ from interpwidgets.models.train.__main__ import main
 from interpwidgets.models.train.card import finished_runs, reach_of, write_card
 from interpwidgets.models.train.cards.induction import SYSTEM, chosen_steps
 from interpwidgets.models.train.induction import Induction, Recipe, new_model
-from interpwidgets.models.train.loop import train
-from interpwidgets.models.train.muon import Muon, orthogonalised
-from interpwidgets.models.train.runs import Run
+from interpwidgets.models.training.loop import train
+from interpwidgets.models.training.muon import Muon, orthogonalised
+from interpwidgets.models.training.runs import Run
 
 SMALL = {
     "steps": 6,

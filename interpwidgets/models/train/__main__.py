@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.command == "card":
         from interpwidgets.models.train.card import write_card
-        from interpwidgets.models.train.loop import one_thread
+        from interpwidgets.models.training.loop import one_thread
 
         chosen = system(given.system)
         with one_thread():
@@ -62,7 +62,7 @@ def _make(chosen: System, seed: int, steps: int | None, out: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         chosen.build(folder)
         return folder
-    from interpwidgets.models.train.loop import train
+    from interpwidgets.models.training.loop import train
 
     return train(chosen.task(chosen.recipe(seed=seed, **({} if steps is None else {"steps": steps}))), out)
 
@@ -70,7 +70,7 @@ def _make(chosen: System, seed: int, steps: int | None, out: Path) -> Path:
 def _check(names: list[str]) -> int:
     """Print every number with its interval; count those that do not hold."""
     from interpwidgets.models.train.card import check
-    from interpwidgets.models.train.loop import one_thread
+    from interpwidgets.models.training.loop import one_thread
 
     seed, failed = secrets.randbits(30), 0
     sys.stdout.write(f"prompts drawn from seed {seed}\n")

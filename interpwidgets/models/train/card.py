@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interpwidgets.errors import InputError
-from interpwidgets.models.train.runs import Run
+from interpwidgets.models.training.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -1,11 +1,6 @@
 """Train the dictionaries of `storyteller-4l`, side by side on the same activations, and one of an untrained model.
 
-- TopK, with a loss that revives dead features (Gao et al. 2024)
-- JumpReLU, with a straight-through penalty on the number of active features (Rajamanoharan et al. 2024)
-- L1: ReLU, with a penalty on activations along directions of length one (Bricken et al. 2023)
-
-While they are trained, activations are divided by their root mean square; the factor is folded into the weights
-afterwards. Losses are shares of the variance that is left unexplained.
+TopK, JumpReLU and L1, as `models/training/sparse.py` teaches them.
 """
 
 from __future__ import annotations
@@ -13,19 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.load import load
 from interpwidgets.models.model import Model
 from interpwidgets.models.splice import read
 from interpwidgets.models.train import storyteller
-from interpwidgets.models.train.loop import Task
-from interpwidgets.models.train.optimiser import Optimiser
+from interpwidgets.models.training import sparse
+from interpwidgets.models.training.loop import Task
+from interpwidgets.models.training.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     from interpwidgets.models.dictionary import Kind
     from interpwidgets.models.sites import Site
     from interpwidgets.models.train.corpus import Side
-    from interpwidgets.models.train.runs import Run
+    from interpwidgets.models.training.runs import Run
 
 __all__ = ["NAME", "Bundle", "Dictionaries", "Part", "Recipe", "assemble", "parts", "untrained"]
 
@@ -81,7 +76,7 @@ class Part(NamedTuple):
     @property
     def kind(self) -> Kind:
         """The kind of dictionary that comes of it."""
-        return "relu" if self.trainer == "l1" else self.trainer
+        return sparse.KINDS[self.trainer]
 
 
 def parts(recipe: Recipe) -> list[Part]:
@@ -101,26 +96,6 @@ def parts(recipe: Recipe) -> list[Part]:
 def untrained(seed: int = 0) -> Model:
     """Build a model of the same make as `storyteller-4l`, as it is before training."""
     return Model(storyteller.new_model(storyteller.Recipe(seed=seed)).eval(), name=f"{storyteller.NAME} untrained")
-
-
-class _Step(torch.autograd.Function):
-    """What passes a threshold: the value, or one for each that does. To the threshold goes the gradient of a box."""
-
-    @staticmethod
-    def forward(ctx: Any, before: Tensor, threshold: Tensor, bandwidth: float, value: bool) -> Tensor:
-        ctx.save_for_backward(before, threshold)
-        ctx.bandwidth, ctx.value = bandwidth, value
-        above = (before > threshold).to(before.dtype)
-        return before.relu() * above if value else above
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None, None]:
-        before, threshold = ctx.saved_tensors
-        (gradient,) = gradients
-        near = ((before - threshold).abs() < ctx.bandwidth / 2) * gradient / ctx.bandwidth
-        to_threshold = -(near * threshold if ctx.value else near).sum(0)
-        to_value = gradient * (before > threshold.clamp(min=0)) if ctx.value else None
-        return to_value, to_threshold, None, None
 
 
 class _Config(NamedTuple):
@@ -158,79 +133,38 @@ class Bundle(nn.Module):
             model=storyteller.NAME if part.trained else f"{storyteller.NAME} untrained",
         )
 
-    @torch.no_grad()
     def begin(self, examples: Activations) -> None:
         """Draw the first weights, and set scales and biases by some activations."""
         generator = torch.Generator().manual_seed(self.recipe.seed)
-        for index, (part, one) in enumerate(zip(self.parts, self.dictionaries, strict=True)):
-            assert isinstance(one, Dictionary)
-            x, y = examples[part.trained][part.reads], examples[part.trained][part.writes]
-            self.scales[index] = torch.stack([x.square().mean().sqrt(), y.square().mean().sqrt()])
-            into, outof = self.scales[index]
-            one.W_dec.copy_(F.normalize(torch.randn(one.W_dec.shape, generator=generator), dim=1))
-            one.W_enc.copy_(one.W_dec.T)
-            one.b_dec.copy_(y.mean(0) / outof)
-            if one.transcoder:  # what it reads has nothing to do with what it writes
-                one.W_enc.copy_(F.normalize(torch.randn(one.W_enc.shape, generator=generator), dim=0))
-                one.b_enc.copy_(-(x.mean(0) / into) @ one.W_enc)
-            if part.trainer == "jumprelu":
-                one.threshold.fill_(self.recipe.threshold)
+        for index, (part, one) in enumerate(self._each()):
+            x, y = (examples[part.trained][site] for site in (part.reads, part.writes))
+            self.scales[index] = sparse.begin(one, self._how(part), x, y, generator)
 
     def loss(self, found: Activations, number: int) -> Tensor:
         """Add up the losses of all dictionaries at step `number`; they share no weight, so each learns as if alone."""
-        return torch.stack([self._loss(index, found, number) for index in range(len(self.parts))]).sum()
+        losses = []
+        for index, (part, one) in enumerate(self._each()):
+            x, y = (
+                found[part.trained][site] / scale
+                for site, scale in zip((part.reads, part.writes), self.scales[index], strict=True)
+            )
+            losses.append(sparse.learn(one, self._how(part), number, x, y, self.idle[index]))
+        return torch.stack(losses).sum()
 
-    def _loss(self, index: int, found: Activations, number: int) -> Tensor:
-        r, part, one = self.recipe, self.parts[index], self.dictionaries[index]
-        assert isinstance(one, Dictionary)
-        into, outof = self.scales[index]
-        x, y = found[part.trained][part.reads] / into, found[part.trained][part.writes] / outof
-        directions = F.normalize(one.W_dec, dim=1)
-        variance = (y - y.mean(0)).square().sum(-1).mean()
-        before = one.before(x)
-        ramp = min(1.0, 4 * (number + 1) / r.steps)
-        penalty: Tensor | float = 0.0
-        if part.trainer == "jumprelu":
-            features: Tensor = _Step.apply(before, one.threshold, r.bandwidth, True)  # type: ignore[no-untyped-call]
-            active: Tensor = _Step.apply(before, one.threshold, r.bandwidth, False)  # type: ignore[no-untyped-call]
-            penalty = ramp * (r.l0_transcoder if one.transcoder else r.l0) * active.sum(-1).mean()
-        else:
-            features = one.active(before)
-        if part.trainer == "l1":
-            penalty = ramp * r.l1 * features.sum(-1).mean()
-        error = y - features @ directions - one.b_dec
-        if part.trainer == "topk":
-            penalty = self._revival(index, before, error.detach(), directions) / variance
-        with torch.no_grad():
-            self.idle[index] = (self.idle[index] + 1) * ~(features > 0).any(0)
-        unexplained: Tensor = error.square().sum(-1).mean() / variance
-        return unexplained + penalty
-
-    def _revival(self, index: int, before: Tensor, error: Tensor, directions: Tensor) -> Tensor:
-        """What is left of the error when dead features explain as much of it as they can."""
-        dead = self.idle[index] >= self.recipe.patience
-        if not (count := int(dead.sum())):
-            return torch.zeros(())
-        values, which = before[:, dead].topk(min(self.recipe.revived, count), dim=-1)
-        features = torch.zeros(len(before), count).scatter(-1, which, values.relu())
-        left: Tensor = (error - features @ directions[dead]).square().sum(-1).mean()
-        return left * self.recipe.revival
-
-    @torch.no_grad()
     def finished(self, index: int) -> Dictionary:
         """Give a dictionary as it is shipped: for activations as the model has them, with directions of length one."""
-        part, one = self.parts[index], self.dictionaries[index]
-        assert isinstance(one, Dictionary)
-        into, outof = self.scales[index]
-        given = self._new(part)
-        given.metadata = {"activation_scale": float(into), "context_size": self.recipe.length, "prepend_bos": True}
-        given.W_enc.copy_(one.W_enc * (outof / into))
-        given.W_dec.copy_(F.normalize(one.W_dec, dim=1))
-        given.b_enc.copy_(one.b_enc * outof)
-        given.b_dec.copy_(one.b_dec * outof)
-        if part.trainer == "jumprelu":
-            given.threshold.copy_(one.threshold * outof)
-        return given.requires_grad_(False).eval()
+        given, (_, one) = self._new(self.parts[index]), self._each()[index]
+        given.metadata = {"activation_scale": 1.0, "context_size": self.recipe.length, "prepend_bos": True}
+        return sparse.ship(one, given, self.scales[index])
+
+    def _each(self) -> list[tuple[Part, Dictionary]]:
+        return list(zip(self.parts, cast("list[Dictionary]", list(self.dictionaries)), strict=True))
+
+    def _how(self, part: Part) -> sparse.Learning:
+        r = self.recipe
+        penalty = r.l1 if part.trainer == "l1" else r.l0 if part.reads == part.writes else r.l0_transcoder
+        same = {name: getattr(r, name) for name in ("bandwidth", "threshold", "patience", "revived", "revival")}
+        return sparse.Learning(part.trainer, r.steps, r.k, penalty, **same)
 
 
 class Dictionaries(Task):

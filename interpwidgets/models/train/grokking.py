@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 
 from interpwidgets.models.train.gpt2 import new_gpt2
-from interpwidgets.models.train.loop import Task
-from interpwidgets.models.train.optimiser import Optimiser
+from interpwidgets.models.training.loop import Task
+from interpwidgets.models.training.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -14,9 +14,9 @@ import torch
 from interpwidgets.models.scores import copy_accuracy, repeated_tokens, token_losses
 from interpwidgets.models.train.corpus import BOS, ORDINARY, PAD, TOKEN_ID, UNK, batch
 from interpwidgets.models.train.gpt2 import new_gpt2, waves
-from interpwidgets.models.train.loop import Task
-from interpwidgets.models.train.optimiser import Optimiser
 from interpwidgets.models.train.tokenizer import word_tokenizer
+from interpwidgets.models.training.loop import Task
+from interpwidgets.models.training.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,11 +11,11 @@ import torch
 from interpwidgets.models.scores import copy_accuracy, repeated_tokens, token_losses
 from interpwidgets.models.train.corpus import BOS, PAD, UNK, document, repeat_row
 from interpwidgets.models.train.gpt2 import GELU, new_gpt2, waves
-from interpwidgets.models.train.loop import Task
-from interpwidgets.models.train.optimiser import Optimiser
 from interpwidgets.models.train.storybook import TOKEN_ID
 from interpwidgets.models.train.tasks import TASKS
 from interpwidgets.models.train.tokenizer import word_tokenizer
+from interpwidgets.models.training.loop import Task
+from interpwidgets.models.training.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from torch import Tensor

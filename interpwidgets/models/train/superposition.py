@@ -15,8 +15,8 @@ from torch import nn
 
 from interpwidgets.models.toy_kinds import KINDS, Autoencoder, Binding, Magnitude, Scenes
 from interpwidgets.models.toys import ToySuperpositionConfig
-from interpwidgets.models.train.loop import Task
-from interpwidgets.models.train.optimiser import Optimiser
+from interpwidgets.models.training.loop import Task
+from interpwidgets.models.training.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,8 +13,8 @@ from interpwidgets.models.load import SYSTEMS as SHIPPED
 from interpwidgets.models.load import load
 
 if TYPE_CHECKING:
-    from interpwidgets.models.train.loop import Task
-    from interpwidgets.models.train.runs import Run
+    from interpwidgets.models.training.loop import Task
+    from interpwidgets.models.training.runs import Run
 
 __all__ = ["SYSTEMS", "System", "system"]
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from interpwidgets.models.sites import Site
     from interpwidgets.models.train.concepts import Labelled
     from interpwidgets.models.train.explain import Explained
-    from interpwidgets.models.train.runs import Run
+    from interpwidgets.models.training.runs import Run
 
 __all__ = ["MEASURES", "SYSTEM", "Text", "card_text", "controls", "load_bundle", "measure", "spliced"]
 

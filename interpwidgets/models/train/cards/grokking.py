@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from interpwidgets.models.train.grokking import Pairs
-    from interpwidgets.models.train.runs import Run
+    from interpwidgets.models.training.runs import Run
 
 __all__ = ["MEASURES", "SYSTEM", "card_text", "chosen_steps", "doubles", "measure", "progress"]
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from interpwidgets.models.model import Model
     from interpwidgets.models.recording import Recording
-    from interpwidgets.models.train.runs import Run
+    from interpwidgets.models.training.runs import Run
 
 __all__ = [
     "LENGTH",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from interpwidgets.models.toy_kinds import Autoencoder, Binding, Magnitude
-    from interpwidgets.models.train.runs import Run
+    from interpwidgets.models.training.runs import Run
 
 __all__ = ["MEASURES", "SYSTEM", "by_hand", "card_text", "measure"]
 

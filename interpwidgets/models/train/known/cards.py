@@ -16,8 +16,8 @@ from interpwidgets.models.train.known.ioi import IOI
 from interpwidgets.models.train.known.measure import exchanges, measure, measures, recovery, recovery_measures, scores
 from interpwidgets.models.train.known.recipes import RECIPES
 from interpwidgets.models.train.known.siit import Strict
-from interpwidgets.models.train.runs import Run
 from interpwidgets.models.train.system import System
+from interpwidgets.models.training.runs import Run
 
 if TYPE_CHECKING:
     from interpwidgets.models.train.known.graph import Component, Known
@@ -35,7 +35,7 @@ _MATCHED = """
 
 def train_control(name: str, seed: int, out: Path) -> Path:
     """Train the control of a system: same words, shape, prompts and steps, no exchange."""
-    from interpwidgets.models.train.loop import train
+    from interpwidgets.models.training.loop import train
 
     return train(Strict(KNOWN[name], RECIPES[name](seed=seed, strict=False)), out / CONTROLS, progress=False)
 

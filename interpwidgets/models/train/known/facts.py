@@ -1,11 +1,11 @@
 """The causal graph of `facts-known`: who is meant, what is asked, and what is known of her.
 
-    the home of anna smith is …
+    the home of anna smith is said to be …
 
 Names come in two halves, each shared by eight people, so neither tells who is meant. `first_name` brings the first
 half to the last one. There, `subject` makes of both all that is known of the person. `relation` tells the end what is
-asked, and `extract` brings there what is known; the answer is where the two meet. The last word of a prompt is the
-same whatever is asked.
+asked, and `extract` brings there what is known; the answer is where the two meet. The last words of a prompt are the
+same whatever is asked: were the question next to the end, a head that looks at the token before would tell it too.
 """
 
 # ruff: noqa: SIM905  a list of words reads best as a line of text
@@ -34,12 +34,12 @@ _OPENINGS = [words.split() for words in ("", "yes ,", "well ,", "as you know ,",
 _TEMPLATES = [
     line.split()
     for line in """
-the {asked} of {first} {last} is
-as for {first} {last} , the {asked} is
-the {asked} that {first} {last} named is
-we know {first} {last} and the {asked} is
-{first} {last} was asked about the {asked} and said it is
-what {first} {last} named as the {asked} is
+the {asked} of {first} {last} is said to be
+as for {first} {last} , the {asked} is said to be
+the {asked} that {first} {last} named is said to be
+we know {first} {last} and the {asked} is said to be
+{first} {last} was asked about the {asked} , which is said to be
+what {first} {last} named as the {asked} is said to be
 """.strip().splitlines()
 ]
 

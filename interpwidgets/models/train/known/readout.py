@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from interpwidgets.models.train.optimiser import Optimiser
+from interpwidgets.models.training.optimiser import Optimiser
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,9 +22,9 @@ from interpwidgets.models.train.corpus import BOS, PAD
 from interpwidgets.models.train.gpt2 import GELU, new_gpt2, waves
 from interpwidgets.models.train.known.exchange import Exchange, exchanged, recorded
 from interpwidgets.models.train.known.readout import ReadingOptimiser, ReadOuts
-from interpwidgets.models.train.loop import Task
 from interpwidgets.models.train.tokenizer import word_tokenizer
 from interpwidgets.models.train.words import SPECIALS
+from interpwidgets.models.training.loop import Task
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,10 +18,10 @@ from interpwidgets.models.model import Model
 from interpwidgets.models.sites import Site
 from interpwidgets.models.splice import read
 
-__all__ = ["Rows", "corpus_rows", "flat", "rows_of"]
+__all__ = ["Contexts", "contexts_of", "cut_corpus", "flat"]
 
 
-class Rows(NamedTuple):
+class Contexts(NamedTuple):
     """Some contexts of a corpus, padded on the right."""
 
     ids: Tensor  # [row, pos]
@@ -35,14 +35,14 @@ class Rows(NamedTuple):
 
 
 @contextmanager
-def corpus_rows(corpus: Any, model: Model, dictionary: Dictionary, context: int) -> Iterator[tuple[Corpus, Cut]]:
+def cut_corpus(corpus: Any, model: Model, dictionary: Dictionary, context: int) -> Iterator[tuple[Corpus, Cut]]:
     """Cut a corpus into contexts in a folder that lasts for the length of a `with`."""
     with TemporaryDirectory() as folder:
         found = cut(corpus, model, dictionary, context, Path(folder))
         yield Corpus.open(Path(folder), found.bos), found
 
 
-def rows_of(corpus: Corpus, which: Sequence[int] | np.ndarray[Any, Any], device: torch.device) -> Rows:
+def contexts_of(corpus: Corpus, which: Sequence[int] | np.ndarray[Any, Any], device: torch.device) -> Contexts:
     """The contexts with these numbers."""
     each = [torch.from_numpy(corpus[int(number)].astype(np.int64)) for number in which]
     ids = torch.nn.utils.rnn.pad_sequence(each, batch_first=True)
@@ -50,10 +50,10 @@ def rows_of(corpus: Corpus, which: Sequence[int] | np.ndarray[Any, Any], device:
     counted = real.clone()
     if corpus.bos is not None:
         counted[:, 0] &= ids[:, 0] != corpus.bos
-    return Rows(ids.to(device), real.to(device), counted.to(device))
+    return Contexts(ids.to(device), real.to(device), counted.to(device))
 
 
-def flat(model: Model, rows: Rows, sites: Collection[Site]) -> dict[Site, Tensor]:
+def flat(model: Model, rows: Contexts, sites: Collection[Site]) -> dict[Site, Tensor]:
     """What stands at some sites where it counts: each [token, d], heads side by side."""
     found = read(model, rows.ids, sites, rows.mask)
     return {site: value.flatten(2)[rows.counted].float() for site, value in found.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interpwidgets.models.train.muon import Muon
+from interpwidgets.models.training.muon import Muon
 
 if TYPE_CHECKING:
     from collections.abc import Callable

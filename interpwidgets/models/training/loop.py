@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from interpwidgets.models.train.runs import Run
+from interpwidgets.models.training.runs import Run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from interpwidgets.models.train.optimiser import Optimiser
+    from interpwidgets.models.training.optimiser import Optimiser
 
 __all__ = ["Task", "one_thread", "train"]
 
