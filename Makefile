@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts architectures systems-check screenshots bench dist constraints browser js clean distclean
+.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts architectures systems-check screenshots gallery bench dist constraints browser js clean distclean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -63,6 +63,9 @@ architectures: $(VENV)/.dev ## write docs/architectures.md from a tiny model of 
 
 systems-check: $(VENV)/.dev ## hold every number on the cards of the model systems to the weights
 	@HF_HUB_OFFLINE=1 $(PY) -m interpwidgets.models.train check
+
+gallery: $(VENV)/.dev browser js ## docs/gallery/README.md and its pictures
+	@IW_CHROMIUM="$$(scripts/browser)" PYTHONPATH=tests $(PY) -m lab.gallery
 
 screenshots: $(VENV)/.dev browser js ## build/screenshots: light and dark, narrow and wide
 	@IW_CHROMIUM="$$(scripts/browser)" PYTHONPATH=tests $(PY) -m lab.screenshots build/screenshots

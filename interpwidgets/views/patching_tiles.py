@@ -211,8 +211,10 @@ class PatchingTiles:
             yield key_of(what="pair", prompt=prompt)
 
     def stored(self, held: str, cell: Sequence[int], prompt: int, panel: int) -> Iterator[str]:
-        """Keys of what a page without a kernel holds: the screen, other slices, and what was run."""
+        """Keys of what a page without a kernel holds: the screen, the cell run again, other slices, what else was run."""
         yield from self.screen(held, cell, prompt, intervals=True)
+        if self.panels and cell:
+            yield key_of(what="run", panel=panel, cell=list(cell), prompt=prompt)
         if self.panels and self.panels[panel].sides(held)[2] >= 0:
             kept = self.panels[panel].sides(held)[2]
             for at in range(self.panels[panel].effects.shape[kept]):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PromptView"]
 
-SITES = ("resid_pre", "resid_post", "q", "k", "v", "logits")
+SITES = ("resid_pre", "resid_post", "q", "k", "v", "z", "attn_out", "mlp_out", "logits")
 _BLOCK = 16_384  # positions in a tile of values
 _KINDS = ("zero", "mean", "scale")  # interventions that the page can write down
 

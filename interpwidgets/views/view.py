@@ -276,7 +276,10 @@ class View(anywidget.AnyWidget):
             if key in seen:
                 continue
             seen.add(key)
-            entry = self._entry(key)
+            try:
+                entry = self._entry(key)
+            except InterpError:  # noqa: PERF203  what cannot be had is not stored, and the page says so
+                continue
             left -= len(entry["data"])
             if left < 0 and entries:
                 break

@@ -21,7 +21,9 @@ export function Legend({
     image.data.set(lut(scale));
     canvas.current!.getContext("2d")!.putImageData(image, 0, 0);
   }, [scale.signed, scale.dark]);
-  const ticks = scale.signed ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1];
+  const every = scale.signed ? [-1, -0.5, 0, 0.5, 1] : [0, 0.25, 0.5, 0.75, 1];
+  const crowded = every.some((at) => short(weightAt(scale, at)).length > 5);
+  const ticks = crowded ? every.filter((_, i) => i % 2 === 0) : every;
   const percent = (share: number) => (share > 0 && share < 0.001 ? "< 0.1" : (100 * share).toFixed(1)) + " %";
   const limit = (which: "low" | "high") => (
     <label>

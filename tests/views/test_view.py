@@ -179,6 +179,22 @@ def test_a_tile_made_while_the_data_changed_is_not_kept():
     assert view.made == [2, 2]
 
 
+def test_what_cannot_be_had_is_left_out_of_a_page(tmp_path):
+    class Partly(Squares):
+        _page = "squares"
+
+        def tile(self, n):
+            if n == 2:
+                raise iw.InputError("not that one")
+            return super().tile(n)
+
+        def stored_keys(self):
+            return GOOD[:3]
+
+    state = Partly().page_state(max_mb=1)
+    assert [entry["key"] for entry in state["_opening"]] == [GOOD[0], GOOD[2]]
+
+
 def test_a_view_in_a_terminal_is_its_table():
     class Lines(Squares):
         def table(self):
