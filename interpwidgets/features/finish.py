@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -19,12 +19,12 @@ from interpwidgets.features.corpus import Corpus
 from interpwidgets.features.files import need, whole
 from interpwidgets.features.logits import ablated, to_logits
 from interpwidgets.features.records import Record, pack
-from interpwidgets.features.state import Active, State, tokens_of, values_of
+from interpwidgets.features.state import BEFORE, Active, State, tokens_of, values_of
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model
 from interpwidgets.tokens import Tokens, show
 
-__all__ = ["LOGITS", "NEAR", "RANGE", "Finish", "compressor", "counted_together", "read_part", "schema", "write_part"]
+__all__ = ["LOGITS", "NEAR", "RANGE", "Finish", "compressed", "counted_together", "read_part", "schema", "write_part"]
 
 LOGITS, NEAR = 10, 8  # kept of each feature: logits at either end, neighbours of either kind
 RANGE = 4096  # features finished at a time
@@ -82,7 +82,7 @@ class Finish:
         return np.asarray(self.together.sum(0), dtype=np.float64).ravel()
 
     def part(self, first: int, last: int) -> tuple[list[bytes], dict[str, list[Any]]]:
-        """Records of features from `first` to before `last`, and their rows of the index."""
+        """Records of features from `first` to before `last` as frames, and their rows of the index."""
         near, cosines = self._nearest(first, last)
         partners = list(self._partners(first, last))
         ids, logits = self._logits(first, last)
@@ -107,7 +107,7 @@ class Finish:
             )  # fmt: skip
             packed.append(pack(record))
             rows.append(self._row(feature, record, float(norms[place]), logits[place], cosines[place], jaccard))
-        return packed, {name: [row[name] for row in rows] for name in rows[0]}
+        return compressed(packed), {name: [row[name] for row in rows] for name in rows[0]}
 
     def _row(
         self, feature: int, record: Record, norm: float, logits: Any, cosines: Any, jaccard: Any
@@ -200,6 +200,7 @@ class Finish:
         sizes = np.array([len(entries) for entries, _ in sorted_], dtype=np.uint8)
         entries = np.concatenate([entries for entries, _ in sorted_])
         windows = np.concatenate([windows for _, windows in sorted_])
+        windows[:, BEFORE] = 0  # the entry itself says it exactly
         return sizes, entries, windows, bounds.astype("<f4"), grouped.astype("<u4"), known
 
 
@@ -221,19 +222,18 @@ def _cut(state: State, feature: int) -> tuple[list[tuple[Any, Any]], NDArray[np.
     return [(sample[part], windows[part]) for part in parts], bounds, shares
 
 
-def compressor() -> Any:
-    """What compresses records, each with a checksum."""
+def compressed(packed: Iterable[bytes]) -> list[bytes]:
+    """Records as zstd frames, each with a checksum."""
     (zstandard,) = need("zstandard")
-    return zstandard.ZstdCompressor(level=9, write_checksum=True)
+    press = zstandard.ZstdCompressor(level=9, write_checksum=True)
+    return [press.compress(data) for data in packed]
 
 
-def write_part(folder: Path, number: int, packed: Sequence[bytes], columns: dict[str, list[Any]]) -> None:
+def write_part(folder: Path, number: int, frames: Sequence[bytes], columns: Mapping[str, Any]) -> None:
     """Keep a finished range."""
     arrow, parquet = need("pyarrow", "pyarrow.parquet")
-    press = compressor()
-    frames = [press.compress(data) for data in packed]
     whole(folder / f"part-{number:05d}.bin", lambda file: file.writelines(frames))
-    table = arrow.table(columns, schema=schema()).append_column(
+    table = arrow.table(dict(columns), schema=schema()).append_column(
         "bytes", arrow.array([len(frame) for frame in frames], arrow.int64())
     )
     whole(folder / f"part-{number:05d}.parquet", lambda file: parquet.write_table(table, file))

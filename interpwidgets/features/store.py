@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from threading import local
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.tokenize import read_prompts
 from interpwidgets.tokens import Tokens
+
+if TYPE_CHECKING:
+    from interpwidgets.autointerp import Labeler
+    from interpwidgets.autointerp.enumerating import Enumeration
 
 __all__ = ["FeatureStore", "Firing"]
 
@@ -356,6 +360,57 @@ class FeatureStore:
     def _say(self, index: int, **what: Any) -> None:
         with writable(self.folder):
             self._notes.say(self._number(index), **what)
+
+    def label(
+        self,
+        labeler: Labeler | None = None,
+        *,
+        features: Sequence[int] | str | None = None,
+        controls: bool | Mapping[str, tuple[Any, Dictionary]] = True,
+        kinds: bool = True,
+        dry_run: bool = False,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Any:
+        """Say of features what they are, and what that is worth on text that it was not made from, beside controls.
+
+        >>> store.label()                                                    # token statistics, no language model
+        >>> store.label(iw.autointerp.ChatLabeler(url, "name", key=key), features="density < 0.01", dry_run=True)
+
+        `features` are numbers or a condition; all if None. Labels are kept with their detection score and its interval,
+        and the report, an `autointerp.Report`, shows all scores in one table with those of controls: shuffled labels,
+        activations dealt out to other tokens, random directions, and the model with new weights. `controls` may be
+        {name: (model, dictionary)} to have dictionaries of other models in the place of the last. With `kinds`, each
+        feature is also asked whether two clusters of its examples want two labels. `dry_run` writes nothing, and gives
+        the calls, tokens and cost that it would take. Raises InputError if the store has no model.
+        """
+        from interpwidgets.autointerp.labelling import label
+
+        return label(
+            self, labeler, features=features, controls=controls, kinds=kinds, dry_run=dry_run, seed=seed,
+            progress=progress,
+        )  # fmt: skip
+
+    def enumerate(
+        self,
+        rule: str | Callable[[Feature], bool],
+        *,
+        sample: int | None = None,
+        level: float = 0.95,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> Enumeration:
+        """Check a statement about all features: of how many it holds, and which break it.
+
+        >>> store.enumerate("density < 0.1 or label is not null")
+        >>> store.enumerate(lambda feature: feature.max < 100, sample=3000)
+
+        A condition is checked of all. Of a function, `sample` features drawn at random may be enough: then it says how
+        many of all may break it at most. Raises InputError for what is no condition.
+        """
+        from interpwidgets.autointerp.enumerating import enumerate_features
+
+        return enumerate_features(self, rule, sample=sample, level=level, seed=seed, progress=progress)
 
     # --- live
 

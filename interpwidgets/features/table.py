@@ -77,8 +77,9 @@ class Table:
         return Rows(found[:limit], self.take(columns or self.columns, found[:limit]), len(found))
 
     def page(self, columns: Sequence[str] | None, first: int, count: int, order: str, where: str) -> Rows:
-        """Rows `first` to `first + count` of those that a condition holds for, in an order."""
-        found = self._ordered(where, order)
+        """Rows `first` to `first + count` of those that a condition holds for, in an order or that of the condition."""
+        where, own = _split(where)
+        found = self._ordered(where, own or order)
         some = found[max(first, 0) : max(first, 0) + max(count, 0)]
         return Rows(some, self.take(columns or self.columns, some), len(found))
 
@@ -110,6 +111,8 @@ class Table:
 
     def _ordered(self, where: str, order: str) -> NDArray[np.int64]:
         """All features that a condition holds for, in order; kept, until something is said of a feature."""
+        if not where.strip() and order.strip() in ("", "index"):
+            return np.arange(self.length)
         with self._lock:
             con = self._ready()
             key = (where.strip(), order.strip())
@@ -163,7 +166,8 @@ class Table:
             self.notes.changed = {*self.notes.labels, *self.notes.notes, *self._listed()}
         self.notes.refresh()
         if self.notes.changed:
-            self._orders.clear()
+            for key in [key for key in self._orders if any(name in " ".join(key) for name in SAID)]:
+                del self._orders[key]
             self._tell(self._connection, self.notes.changed)
             self.notes.changed = set()
         return self._connection
