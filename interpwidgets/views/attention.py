@@ -14,6 +14,7 @@ from interpwidgets.errors import InputError
 from interpwidgets.views.attention_tiles import AttentionTiles, Factor, Shown, is_signed
 from interpwidgets.views.source import AttentionSource, Floats, attention_sources
 from interpwidgets.views.tile import Tile
+from interpwidgets.views.traits import Range
 from interpwidgets.views.view import View
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class AttentionView(View, view="attention"):
     direction = traitlets.Enum(("query", "key"), "query", help="the strip: from a query, or to a key").tag(sync=True)
     reading = traitlets.Enum(("matrix", "arcs"), "matrix", help="how the large head is drawn").tag(sync=True)
     scale = traitlets.Enum(("linear", "sqrt", "log"), "sqrt", help="how colour follows weight").tag(sync=True)
-    colour_range = traitlets.List(traitlets.Float(), help="[low, high]; empty: automatic").tag(sync=True)
+    colour_range = Range()
     pooling = traitlets.Enum(("max", "mean"), "max", help="what a pixel of many weights shows").tag(sync=True)
     dim_special = traitlets.Bool(False, help="fade special tokens and the first position").tag(sync=True)
     viewport = traitlets.List(traitlets.Float(), help="[query, query, key, key]; empty: all").tag(sync=True)
@@ -290,13 +291,12 @@ class AttentionView(View, view="attention"):
             raise traitlets.TraitError(f"{name} {value} does not exist: this view has {name} 0 to {size - 1}.")
         return value  # type: ignore[no-any-return]
 
-    @traitlets.validate("colour_range", "viewport", "region")
+    @traitlets.validate("viewport", "region")
     def _in_order(self, proposal: Any) -> list[float]:
         name, value = proposal["trait"].name, list(proposal["value"])
-        size = 2 if name == "colour_range" else 4
-        ordered = len(value) == size and all(low < high for low, high in zip(value[::2], value[1::2], strict=True))
+        ordered = len(value) == 4 and all(low < high for low, high in zip(value[::2], value[1::2], strict=True))
         if value and not ordered:
-            pairs = "[low, high]" if size == 2 else "[first query, last query, first key, last key]"
+            pairs = "[first query, last query, first key, last key]"
             raise traitlets.TraitError(f"{name} must be {pairs}, each first below its second, or empty; got {value}.")
         return value
 

@@ -11,6 +11,7 @@ import traitlets
 from interpwidgets.errors import InputError
 from interpwidgets.views.logit_lens_tiles import LensSource, LensTiles, lens_sources
 from interpwidgets.views.tile import Tile
+from interpwidgets.views.traits import Range
 from interpwidgets.views.view import View
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class LogitLensView(View, view="logit_lens"):
     token = traitlets.Unicode("", help="the token followed; empty: the top one of each cell").tag(sync=True)
     top_k = traitlets.CInt(5, help="tokens listed of the selected cell").tag(sync=True)
     scale = traitlets.Enum(("linear", "sqrt", "log"), "linear", help="how colour follows the measure").tag(sync=True)
-    colour_range = traitlets.List(traitlets.Float(), help="[low, high]; empty: automatic").tag(sync=True)
+    colour_range = Range()
 
     def __init__(
         self,
@@ -171,15 +172,6 @@ class LogitLensView(View, view="logit_lens"):
         if text:
             self._tiles.find(self.prompt, text)
         return text
-
-    @traitlets.validate("colour_range")
-    def _in_order(self, proposal: Any) -> list[float]:
-        value = list(proposal["value"])
-        if value and not (len(value) == 2 and value[0] < value[1]):
-            raise traitlets.TraitError(
-                f"colour_range is [low, high], the first below the second, or empty; got {value}."
-            )
-        return value
 
     # Without a page --------------------------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import traitlets
 from interpwidgets.views.activations import SORTS, Activations, Floats, activations
 from interpwidgets.views.flow import TextStill, in_text
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
+from interpwidgets.views.traits import Range
 from interpwidgets.views.view import View, key_of
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class NeuronsView(View, view="neurons"):
     sort_by = traitlets.Enum(SORTS, "max", help="what the table is sorted by").tag(sync=True)
     filter = traitlets.Unicode("", help="which neurons: an index, or max > 2, share < 0.1").tag(sync=True)
     pinned = traitlets.List(traitlets.List(traitlets.CInt()), help="[layer, neuron] each, kept on top").tag(sync=True)
-    colour_range = traitlets.List(traitlets.Float(), help="[low, high]; empty: automatic").tag(sync=True)
+    colour_range = Range()
 
     def __init__(
         self,
@@ -223,13 +224,6 @@ class NeuronsView(View, view="neurons"):
         if wrong := next((pin for pin in pins if not self._exists(pin)), None):
             raise traitlets.TraitError(f"pinned are [layer, neuron] that exist; got {wrong}.")
         return pins
-
-    @traitlets.validate("colour_range")
-    def _in_order(self, proposal: Any) -> list[float]:
-        value: list[float] = proposal["value"]
-        if value and not (len(value) == 2 and value[0] < value[1]):
-            raise traitlets.TraitError(f"colour_range must be [low, high], low below high, or empty; got {value}.")
-        return value
 
     # Without a page --------------------------------------------------------------------------------------------------
 

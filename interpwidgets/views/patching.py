@@ -12,6 +12,7 @@ from interpwidgets.errors import InputError
 from interpwidgets.tokens import Tokens
 from interpwidgets.views.patching_tiles import TRAIT_OF, Panel, PatchingTiles, panels_of, tokens_of
 from interpwidgets.views.tile import Tile
+from interpwidgets.views.traits import Range
 from interpwidgets.views.view import View
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class PatchingView(View, view="patching"):
     prompt = traitlets.CInt(0, help="the pair of prompts shown, and run").tag(sync=True)
     measure = traitlets.Enum(("effect", "recovered", "value"), "effect", help="what colours show").tag(sync=True)
     held = traitlets.Unicode("", help="of three axes, the one held where the cell is; empty: the last").tag(sync=True)
-    colour_range = traitlets.List(traitlets.Float(), help="[low, high]; empty: automatic").tag(sync=True)
+    colour_range = Range()
 
     def __init__(self, effects: Any = None, *, clean: Any = None, corrupted: Any = None, **settings: Any) -> None:
         self._given = (clean, corrupted)
@@ -229,15 +230,6 @@ class PatchingView(View, view="patching"):
         if proposal["value"] and proposal["value"] not in names:
             raise traitlets.TraitError(f"held names one of the axes {', '.join(names)}; got {proposal['value']!r}.")
         return str(proposal["value"])
-
-    @traitlets.validate("colour_range")
-    def _in_order(self, proposal: Any) -> list[float]:
-        value = list(proposal["value"])
-        if value and not (len(value) == 2 and value[0] < value[1]):
-            raise traitlets.TraitError(
-                f"colour_range is [low, high], the first below the second, or empty; got {value}."
-            )
-        return value
 
     # Without a page --------------------------------------------------------------------------------------------------
 

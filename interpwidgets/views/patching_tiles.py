@@ -211,7 +211,7 @@ class PatchingTiles:
             yield key_of(what="pair", prompt=prompt)
 
     def stored(self, held: str, cell: Sequence[int], prompt: int, panel: int) -> Iterator[str]:
-        """Keys of what a page without a kernel holds: the screen, the cell run again, other slices, what else was run."""
+        """Keys of what a page without a kernel holds: the screen, the cell run again, other slices, other runs."""
         yield from self.screen(held, cell, prompt, intervals=True)
         if self.panels and cell:
             yield key_of(what="run", panel=panel, cell=list(cell), prompt=prompt)

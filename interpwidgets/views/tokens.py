@@ -14,6 +14,7 @@ from interpwidgets.tokens import Tokens
 from interpwidgets.views.flow import TextStill, in_text, prompts_of
 from interpwidgets.views.numbers import array_of, numbers
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
+from interpwidgets.views.traits import Range
 from interpwidgets.views.view import View, key_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class TokensView(View, view="tokens"):
     series = traitlets.Unicode("", help="the series that colours the text").tag(sync=True)
     side_by_side = traitlets.Bool(False, help="show all series under the text").tag(sync=True)
     scale = traitlets.Enum(("linear", "sqrt", "log"), "linear", help="how colour follows value").tag(sync=True)
-    colour_range = traitlets.List(traitlets.Float(), help="[low, high]; empty: automatic").tag(sync=True)
+    colour_range = Range()
     search = traitlets.Unicode("", help="tokens to mark").tag(sync=True)
     position = traitlets.CInt(None, allow_none=True, help="the token selected").tag(sync=True)
     span = traitlets.List(traitlets.CInt(), help="[first, before last] selected, or empty").tag(sync=True)
@@ -197,13 +198,6 @@ class TokensView(View, view="tokens"):
         if name not in (self.series_names or [""]):
             raise traitlets.TraitError(f"No series is called {name!r}. There are: {', '.join(self.series_names)}.")
         return name
-
-    @traitlets.validate("colour_range")
-    def _in_order(self, proposal: Any) -> list[float]:
-        value: list[float] = proposal["value"]
-        if value and not (len(value) == 2 and value[0] < value[1]):
-            raise traitlets.TraitError(f"colour_range must be [low, high], low below high, or empty; got {value}.")
-        return value
 
     # Without a page --------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from interpwidgets.errors import InputError
 from interpwidgets.views.flow import TextStill, in_text
 from interpwidgets.views.predictions import Block, Floats, Predictions, compared, divergence, is_run, predictions
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
+from interpwidgets.views.traits import Range
 from interpwidgets.views.view import View, key_of
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class TopTokensView(View, view="top_tokens"):
     prompt = traitlets.CInt(0, help="the prompt shown").tag(sync=True)
     runs = traitlets.List(traitlets.Unicode(), help="what each run is called", read_only=True).tag(sync=True)
     colour = traitlets.Enum(COLOURS, "surprise", help="what colours the text").tag(sync=True)
-    colour_range = traitlets.List(traitlets.Float(), help="[low, high]; empty: automatic").tag(sync=True)
+    colour_range = Range()
     search = traitlets.Unicode("", help="tokens to mark").tag(sync=True)
     position = traitlets.CInt(None, allow_none=True, help="whose prediction is shown; None: the last").tag(sync=True)
 
@@ -256,13 +257,6 @@ class TopTokensView(View, view="top_tokens"):
         value: str = proposal["value"]
         if value in ("kl", "change") and len(self.runs) < 2:
             raise traitlets.TraitError(f"Colour by {value!r} needs a second run: give compare=….")
-        return value
-
-    @traitlets.validate("colour_range")
-    def _in_order(self, proposal: Any) -> list[float]:
-        value: list[float] = proposal["value"]
-        if value and not (len(value) == 2 and value[0] < value[1]):
-            raise traitlets.TraitError(f"colour_range must be [low, high], low below high, or empty; got {value}.")
         return value
 
     # Without a page --------------------------------------------------------------------------------------------------

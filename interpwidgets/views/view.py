@@ -278,7 +278,7 @@ class View(anywidget.AnyWidget):
             seen.add(key)
             try:
                 entry = self._entry(key)
-            except InterpError:  # noqa: PERF203  what cannot be had is not stored, and the page says so
+            except InterpError:  # what cannot be had is not stored, and the page says so
                 continue
             left -= len(entry["data"])
             if left < 0 and entries:

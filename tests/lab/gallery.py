@@ -100,8 +100,8 @@ def pictures(browser: Browser, out: Path) -> Iterator[Path]:
 def write() -> Path:
     """The text of the gallery."""
     head = (
-        "# Gallery\n\nEvery view, on a model that ships with the package: run any of these in a notebook, offline. Each "
-        "picture was made by the code below it. A picture is a hypothesis: most views have a way to test it in them.\n"
+        "# Gallery\n\nEvery view, on a model that ships with the package: run any of these in a notebook, offline. "
+        "Each picture was made by the code below it, and is a hypothesis: most views have a way to test it in them.\n"
     )
     contents = "\n".join(f"- [{type_name(entry.name)}](#{_anchor(entry)})" for entry in entries())
     path = FOLDER / "README.md"

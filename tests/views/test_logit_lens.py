@@ -185,7 +185,7 @@ def test_a_tuned_lens_is_named_and_stands_beside(rec):
         ("prompt", 2, "prompt 2 does not exist"),
         ("compare", -1, "compare -1 does not exist"),
         ("top_k", 0, "top_k is a number from 1 to 50; got 0"),
-        ("colour_range", [1.0, 0.5], "the first below the second"),
+        ("colour_range", [1.0, 0.5], "low below high"),
         ("measure", "loss", "measure"),
     ],
 )

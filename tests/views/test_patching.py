@@ -151,7 +151,7 @@ def test_a_link_moves_it():
         ("panel", 1, "panel 1 does not exist"),
         ("prompt", 1, "prompt 1 does not exist"),
         ("held", "colour", "held names one of the axes layer, head; got 'colour'"),
-        ("colour_range", [2.0, 1.0], "the first below the second"),
+        ("colour_range", [2.0, 1.0], "low below high"),
         ("measure", "loss", "measure"),
     ],
 )

@@ -63,7 +63,7 @@ GRAPH = Graph(
     nodes=(
         Node("first_name", "z", 0, 1, "last", "the first half of the name"),
         Node("subject", "mlp_out", 1, -1, "last", "who is meant: all that is known of the person"),
-        Node("relation", "z", 1, 3, "end", "what is asked: home, job or instrument", traced=False),
+        Node("relation", "z", 2, 3, "end", "what is asked: home, job or instrument", traced=False),
         Node("extract", "z", 2, 2, "end", "all that is known of the person"),
     ),
     edges=(

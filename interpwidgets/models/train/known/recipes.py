@@ -26,7 +26,7 @@ class IOIRecipe(Recipe):
 class FactsRecipe(Recipe):
     """Of `facts-known`."""
 
-    steps: int = 4000
+    steps: int = 3000
     first: int = 350
     width: int = 128
     silent: float = 0.5
