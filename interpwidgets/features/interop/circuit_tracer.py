@@ -14,6 +14,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from math import isqrt
 from pathlib import Path
 from typing import Any
@@ -114,7 +115,7 @@ def read_circuit_tracer(
     entry = index[str(layer)]
     path = inside(folder, take(entry, "filename", str, where))
     offsets = [int(value) for value in numbers(entry, "offsets", where)]
-    if any(low > high for low, high in zip(offsets, offsets[1:], strict=False)) or min(offsets, default=0) < 0:
+    if any(low > high for low, high in pairwise(offsets)) or min(offsets, default=0) < 0:
         raise InputError(f"{where} is not as expected: offsets do not rise.")
     wanted = range(len(offsets) - 1) if features is None else features
     if not path.is_file():

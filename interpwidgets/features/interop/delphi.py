@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,7 +58,7 @@ def write_delphi(folder: str | Path, hookpoint: str, cache: DelphiCache, *, n_fe
     if len(cache.feature) and not 0 <= cache.feature.min() <= cache.feature.max() < n_features:
         raise InputError(f"The cache has feature {cache.feature.max()}, and n_features is {n_features}.")
     with writable(top):
-        for first, end in zip(edges[:-1], edges[1:], strict=True):
+        for first, end in pairwise(edges.tolist()):
             kept = (cache.feature >= first) & (cache.feature < end) & (np.abs(cache.value) > _LEAST)
             places = np.stack([cache.sequence[kept], cache.position[kept], cache.feature[kept] - first], axis=1)
             small = not len(places) or places[:, [0, 2]].max() < 2**16
@@ -88,7 +89,8 @@ def read_delphi(folder: str | Path, hookpoint: str) -> DelphiCache:
     places = np.concatenate([each[0] for each in parts])
     order = np.lexsort((places[:, 1], places[:, 0], places[:, 2]))
     value = np.concatenate([each[1] for each in parts])
-    return DelphiCache(*places[order].T, value[order], tokens, config)
+    sequence, position, feature = places[order].T
+    return DelphiCache(sequence, position, feature, value[order], tokens, config)
 
 
 def _split(first: int, path: Path) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:

@@ -14,14 +14,14 @@ import gzip
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from itertools import batched
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from interpwidgets.errors import InputError
 from interpwidgets.features.files import whole, writable
 from interpwidgets.features.interop.reading import inside, lines, number, numbered, take
-from interpwidgets.features.interop.records import FeatureRecord, Snippet
+from interpwidgets.features.interop.records import FeatureRecord, Snippet, batches
 from interpwidgets.features.interop.sae_dashboard import dashboard, shown, snippet
 
 __all__ = ["read_neuronpedia", "write_neuronpedia"]
@@ -44,12 +44,16 @@ def write_neuronpedia(
         (top / part).mkdir(parents=True, exist_ok=True)
     with writable(top):
         about = {"modelId": model, "id": source, "setName": source.partition("-")[2], "creatorId": creator}
-        whole(top / "source.jsonl", lambda file: file.write(_line(about)))
-        for batch, some in enumerate(batched(records, per_batch)):
+        whole(top / "source.jsonl", partial(_put, _line(about)))
+        for batch, some in enumerate(batches(records, per_batch)):
             for part, rows in zip(_PARTS, _rows(some, model, source, creator), strict=True):
                 data = gzip.compress(b"".join(map(_line, rows)), mtime=0)
-                whole(top / part / f"batch-{batch}.jsonl.gz", lambda file, data=data: file.write(data))
+                whole(top / part / f"batch-{batch}.jsonl.gz", partial(_put, data))
     return top
+
+
+def _put(data: bytes, file: Any) -> None:
+    file.write(data)
 
 
 def _line(row: dict[str, Any]) -> bytes:
@@ -59,7 +63,9 @@ def _line(row: dict[str, Any]) -> bytes:
 def _rows(
     records: Iterable[FeatureRecord], model: str, source: str, creator: str
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    features, activations, explanations = [], [], []
+    features: list[dict[str, Any]] = []
+    activations: list[dict[str, Any]] = []
+    explanations: list[dict[str, Any]] = []
     for record in records:
         same = {"modelId": model, "layer": source, "index": str(record.index)}
         features.append(

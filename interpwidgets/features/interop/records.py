@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
-__all__ = ["FeatureRecord", "Snippet", "record_of", "records_of"]
+__all__ = ["FeatureRecord", "Snippet", "batches", "record_of", "records_of"]
 
 
 @dataclass(frozen=True)
@@ -74,8 +75,15 @@ def record_of(feature: Any, label: str | None = None) -> FeatureRecord:
 def records_of(store: Any) -> Iterator[FeatureRecord]:
     """Make a record of every feature of a store, with its label if it has one."""
     for feature in store:
-        label = store.labels.get(feature.index)
+        label = store.label_of(feature.index)
         yield record_of(feature, None if label is None else label.text)
+
+
+def batches(records: Iterable[FeatureRecord], size: int) -> Iterator[list[FeatureRecord]]:
+    """So many records at a time."""
+    given = iter(records)
+    while some := list(islice(given, size)):
+        yield some
 
 
 def _text(token: str | bytes) -> str:

@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from itertools import batched, chain
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from interpwidgets.errors import InputError
 from interpwidgets.features.files import whole, writable
 from interpwidgets.features.interop.reading import loads, number, numbered, numbers, take, texts
-from interpwidgets.features.interop.records import FeatureRecord, Snippet
+from interpwidgets.features.interop.records import FeatureRecord, Snippet, batches
 
 __all__ = ["dashboard", "read_sae_dashboard", "shown", "snippet", "write_sae_dashboard"]
 
@@ -45,10 +46,14 @@ def write_sae_dashboard(
     folder.mkdir(parents=True, exist_ok=True)
     head = {"model_id": model, "layer": layer, "sae_set": sae_set}
     with writable(folder):
-        for batch, some in enumerate(batched(records, per_batch)):
+        for batch, some in enumerate(batches(records, per_batch)):
             features = [_written(record) for record in some]
             data = json.dumps({**head, "features": features}, ensure_ascii=False).encode()
-            whole(folder / f"batch-{batch}.json", lambda file, data=data: file.write(data))
+            whole(folder / f"batch-{batch}.json", partial(_put, data))
+
+
+def _put(data: bytes, file: Any) -> None:
+    file.write(data)
 
 
 def dashboard(record: FeatureRecord) -> dict[str, Any]:
