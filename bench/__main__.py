@@ -14,12 +14,12 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from bench.report import ROOT, Claim, document  # noqa: E402
 
-CLAIMS = ("package", "attention", "long", "views", "record", "sweep")
+CLAIMS = ("package", "attention", "long", "views", "record", "sweep", "features")
 
 
 def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
     """What each claim measures in a run of that size."""
-    from bench import attention, long, package, record, sweep, views
+    from bench import attention, features, long, package, record, sweep, views
 
     if size == "full":
         lengths = (32, 128, 256, 512, 1024)
@@ -30,6 +30,9 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "views": lambda: views.run(rounds=3),
             "record": lambda: record.run(((64, 15), (256, 9), (512, 7))),
             "sweep": lambda: sweep.run(((64, 1), (64, 8), (256, 1), (256, 8)), rounds=7, sweep_rounds=3),
+            "features": lambda: features.run(
+                {features.SHIPPED: 1_048_576, features.SHAPED: 65_536}, 24_576, (100_000, 1_000_000), (1, 2)
+            ),
         }
     if size == "quick":
         return {
@@ -39,6 +42,9 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "views": lambda: views.run(rounds=1),
             "record": lambda: record.run(((64, 7), (256, 5), (512, 3))),
             "sweep": lambda: sweep.run(((64, 1),), rounds=3, sweep_rounds=3),
+            "features": lambda: features.run(
+                {features.SHIPPED: 131_072, features.SHAPED: 8_192}, 24_576, (100_000, 1_000_000)
+            ),
         }
     return {
         "package": lambda: package.run(rounds=1),
@@ -47,6 +53,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
         "views": lambda: views.run(rounds=1, length=64, neurons=200, names=("prompt",)),
         "record": lambda: record.run(((8, 1),), layers=1),
         "sweep": lambda: sweep.run(((8, 1),), rounds=1, sweep_rounds=1, shape=sweep.Shape(2, 2, 64, 500), length=6),
+        "features": lambda: features.run({features.SHIPPED: 1024, features.SHAPED: 256}, 64, (100,), layers=2),
     }
 
 

@@ -37,7 +37,8 @@ def pool(model: Model, dictionary: Dictionary, batch: int, workers: int | None) 
     if ours:
         ray.init(num_cpus=workers, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
     try:
-        most = workers or max(1, sum(int(node["Resources"].get("CPU", 0)) for node in ray.nodes()))
+        nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+        most = workers or max(1, int(sum(node["Resources"].get("CPU", 0) for node in nodes)))
         yield Pool(ray, model, dictionary, batch, most)
     finally:
         if ours:

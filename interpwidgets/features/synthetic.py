@@ -62,7 +62,7 @@ def synthetic_store(
                     "x": rng.normal(size=count),
                     "y": rng.normal(size=count),
                 }
-                rows = {name: own.get(name, columns.get(name))[:count] for name in finish.schema().names}
+                rows = {name: ({**columns, **own})[name][:count] for name in finish.schema().names}
                 finish.write_part(work, number, frames[:count], rows)
             about = _about(n_features, len(tokens), len(starts) - 1, settings)
             build.assemble(folder, work, len(firsts), about, build.vocabulary(words, []))
