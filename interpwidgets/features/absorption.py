@@ -7,7 +7,7 @@ the trace that it leaves in any dictionary: a parent and a child such that
 - their directions point the same way, by a cosine of `COSINE` or more
 - the parent is the more frequent one
 - where the child is active, the parent is silent more often than not, and more often than elsewhere
-- there, the activation reaches as far along the parent's direction as it does, on average, where the parent is active
+- there, the activation reaches nearly as far along the parent's direction as on average where the parent is active
 
 It is a reason to look, not a finding: two features that split one concept between them leave the same trace, and
 absorption by features that point elsewhere leaves none.
@@ -26,6 +26,7 @@ __all__ = ["COSINE", "Absorbed", "Pairs"]
 
 COSINE = 0.3
 _PAIRS = 4096  # looked at: those with the largest cosines
+_NEARLY = 0.9  # as far along the parent's direction
 _ENOUGH = 10  # tokens at which the child is active
 _ROWS = 2048  # features whose cosines are computed at a time
 

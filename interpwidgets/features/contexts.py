@@ -37,7 +37,7 @@ class Contexts(NamedTuple):
 @contextmanager
 def cut_corpus(corpus: Any, model: Model, dictionary: Dictionary, context: int) -> Iterator[tuple[Corpus, Cut]]:
     """Cut a corpus into contexts in a folder that lasts for the length of a `with`."""
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         found = cut(corpus, model, dictionary, context, Path(folder))
         yield Corpus.open(Path(folder), found.bos), found
 

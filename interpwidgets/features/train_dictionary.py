@@ -122,7 +122,7 @@ def _folder(given: str | Path | None) -> Iterator[Path]:
     if given is not None:
         yield Path(given).expanduser()
         return
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
