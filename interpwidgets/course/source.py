@@ -24,7 +24,8 @@ __all__ = ["Cell", "read_cells"]
 _HEAD = re.compile(r"# %%( \[markdown\])?(.*)")
 _OPEN = re.compile(r"( *)# >>> solution(?:: ?(.*))?")
 _CLOSE = re.compile(r" *# <<< solution")
-_CHECK = re.compile(r"""\bexercise\(\s*["']([^"']+)["']""")
+NAMED = r"""\bexercise\(\s*["']([^"']+)["']"""  # the exercises that code names
+_CHECK = re.compile(NAMED)
 STUB = "raise NotImplementedError"
 
 

@@ -1,0 +1,274 @@
+"""Grade a notebook: run it in a process of its own, and judge here what its functions do with fresh inputs.
+
+The learner's process has neither oracles nor solutions; this one runs none of the learner's code. Whatever a notebook
+does (loops, exits, forks, prints, deletes, patches), it ends in a verdict, and nothing of the learner's is changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import queue
+import re
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from interpwidgets.course.collecting import code_cells
+from interpwidgets.course.exercises import Exercise, Function
+from interpwidgets.course.library import everything
+from interpwidgets.course.questions import InView
+from interpwidgets.course.running import Ran
+from interpwidgets.course.source import NAMED
+from interpwidgets.course.verdict import MARKS, Verdict
+from interpwidgets.course.wire import decode, pack, ran_from, read_frame, write_frame
+
+__all__ = ["Grade", "Report", "grade"]
+
+
+@dataclass(frozen=True)
+class Grade:
+    """What one exercise of a notebook is worth."""
+
+    exercise: str
+    status: str  # a verdict's, or unknown: the course has no such exercise (any more)
+    said: str
+    misconception: str = ""
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All grades of a notebook."""
+
+    notebook: str
+    salt: str  # grades again on the same inputs
+    grades: tuple[Grade, ...]
+    failed: tuple[str, ...] = ()  # cells that did not run
+
+    @property
+    def passed(self) -> int:
+        """How many exercises are done."""
+        return sum(each.status in ("passed", "recorded") for each in self.grades)
+
+    def to_json(self) -> str:
+        """The report for a machine."""
+        return json.dumps({**asdict(self), "passed": self.passed}, indent=1, ensure_ascii=False)
+
+    def __str__(self) -> str:
+        width = max((len(each.exercise) for each in self.grades), default=0)
+        rows = [
+            f"{MARKS.get(each.status, '?')} {each.exercise:<{width}}  {each.status:<13}  "
+            f"{(each.misconception + ': ') if each.misconception else ''}{each.said.splitlines()[0]}"
+            for each in self.grades
+        ]
+        failed = [f"! {line}" for each in self.failed for line in each.splitlines()[:1]]
+        return "\n".join([*rows, *failed, f"{self.passed} of {len(self.grades)} exercises ({self.notebook})"])
+
+
+def grade(notebook: str | Path, *, salt: str = "", seconds: float = 60, memory: int = 2048) -> Report:
+    """Grade a notebook on inputs that nobody has seen.
+
+    Args:
+        notebook: the learner's.
+        salt: what inputs are drawn from; the same salt draws the same.
+        seconds: how long a cell, or an exercise, may take.
+        memory: megabytes that it may use.
+
+    Raises:
+        InputError: there is no such notebook.
+    """
+    path = Path(notebook)
+    cells = code_cells(path)
+    salt = salt or secrets.token_hex(8)
+    named = dict.fromkeys(re.findall(NAMED, "\n".join(cells)))
+    modules = {name.partition(".")[0] for name in named}
+    wanted = {each.name: each for one in everything() if one.name in modules for each in one.exercises}
+    run = _Run(cells, path.resolve().parent, seconds, memory)
+    verdicts = dict(run.verdicts(wanted, salt))
+    grades = [Grade(name, v.status, v.said, v.misconception, v.score) for name, v in verdicts.items()]
+    gone = "This version of the course has no such exercise."
+    grades += [Grade(name, "unknown", gone) for name in named if name not in wanted]
+    return Report(path.name, salt, tuple(grades), tuple(run.failed))
+
+
+class GoneError(Exception):
+    """The learner's process ended, hung, or said what makes no sense."""
+
+
+class _Run:
+    """One notebook, run as often as it takes: a cell or an exercise that ends the process is passed over."""
+
+    def __init__(self, cells: Sequence[str], beside: Path, seconds: float, memory: int) -> None:
+        self.cells, self.beside, self.seconds, self.memory = cells, beside, seconds, memory
+        self.skip: list[int] = []
+        self.failed: list[str] = []
+
+    def verdicts(self, wanted: dict[str, Exercise], salt: str) -> Iterator[tuple[str, Verdict]]:
+        left = dict(wanted)
+        while left:
+            with _child() as child:
+                try:
+                    answers = self.run_cells(child)
+                except GoneError as gone:
+                    if child.cell is None or child.cell in self.skip:
+                        yield from ((name, Verdict(each, "error", str(gone))) for name, each in left.items())
+                        return
+                    self.skip.append(child.cell)
+                    self.failed.append(f"Cell {child.cell + 1}: {gone}")
+                    continue
+                for name, exercise in list(left.items()):
+                    del left[name]
+                    try:
+                        yield name, self.judge(child, exercise, answers.get(name), seed_of(salt, name))
+                    except GoneError as gone:
+                        yield name, Verdict(exercise, "error", str(gone))
+                        break
+
+    def run_cells(self, child: _Child) -> dict[str, Any]:
+        """Run the notebook; what it handed in, under the exercises' names."""
+        task = {"cells": self.cells, "skip": self.skip, "memory": self.memory, "beside": str(self.beside)}
+        child.tell(pack(task))
+        while True:
+            said = child.hear(self.seconds)
+            if "answers" in said:
+                break
+            child.cell = int(said["cell"])
+        known = [each.partition(":")[0] for each in self.failed]
+        self.failed += [str(each)[:2000] for each in said["failed"] if str(each).partition(":")[0] not in known]
+        answers = said["answers"]
+        if not isinstance(answers, dict):
+            raise GoneError(_NONSENSE)
+        return answers
+
+    def judge(self, child: _Child, exercise: Exercise, given: Any, seed: int) -> Verdict:
+        """The verdict on what was handed in."""
+        if given is None:
+            return Verdict(exercise, "not attempted", "The notebook does not check it.")
+        try:
+            value, confidence, kind = decode(given["value"]), decode(given["confidence"]), given["kind"]
+        except (ValueError, TypeError, KeyError):
+            raise GoneError(_NONSENSE) from None
+        if isinstance(exercise, Function) and kind == "function":
+            inputs = exercise.inputs(seed)
+            child.tell(pack({"name": exercise.name, "inputs": inputs, "seconds": exercise.seconds}))
+            ran = self.ran(child, exercise, len(inputs))
+            return exercise.verdict(inputs, ran, seed)
+        if isinstance(exercise, InView) != (kind == "view") and value is not Ellipsis:
+            return Verdict(exercise, "error", f"{exercise!r} is not answered by a {kind}.")
+        return exercise.judged(value, confidence, seed)
+
+    def ran(self, child: _Child, exercise: Function, count: int) -> list[Ran]:
+        said = child.hear(max(self.seconds, 2 * exercise.seconds))
+        if "too_much" in said:
+            raise GoneError(f"The outputs are {said['too_much']} bytes long.")
+        try:
+            ran = [ran_from(each) for each in said["ran"]]
+        except (ValueError, TypeError, KeyError):
+            raise GoneError(_NONSENSE) from None
+        if len(ran) != count:
+            raise GoneError(_NONSENSE)
+        return ran
+
+
+_NONSENSE = "The notebook's process said what no answer says: was something patched?"
+
+
+def seed_of(salt: str, name: str) -> int:
+    """The seed of an exercise under a salt."""
+    return int.from_bytes(hashlib.sha256(f"{salt} {name}".encode()).digest()[:6], "big")
+
+
+class _Child:
+    """The learner's process: told things, and heard, for so long."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.cell: int | None = None  # that it is in
+        self._heard: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
+        self.ended = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def tell(self, data: bytes) -> None:
+        """Say something; a process that does not listen is found out when it is to be heard."""
+        assert self.process.stdin is not None
+        stdin = self.process.stdin
+
+        def write() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                write_frame(stdin, data)  # type: ignore[arg-type]
+
+        threading.Thread(target=write, daemon=True).start()
+
+    def hear(self, seconds: float) -> dict[str, Any]:
+        """What it says next."""
+        try:
+            data = self._heard.get(timeout=seconds)
+        except queue.Empty:
+            raise GoneError(f"Not done after {seconds:g} s.") from None
+        if data is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(5)
+            raise GoneError(f"It ended the process (status {self.process.poll()}).")
+        try:
+            said = json.loads(data)
+        except ValueError:
+            raise GoneError(_NONSENSE) from None
+        if not isinstance(said, dict):
+            raise GoneError(_NONSENSE)
+        return said
+
+    def _listen(self) -> None:
+        data: bytes | None = b""
+        while data is not None and not self.ended.is_set():
+            try:
+                data = read_frame(self.process.stdout)  # type: ignore[arg-type]
+            except (OSError, ValueError):
+                data = None
+            while not self.ended.is_set():
+                with contextlib.suppress(queue.Full):
+                    self._heard.put(data, timeout=0.1)
+                    break
+
+
+@contextlib.contextmanager
+def _child() -> Iterator[_Child]:
+    """A process in a folder of its own, both gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="interpwidgets-", ignore_cleanup_errors=True) as scratch:
+        environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "JPY_"))},
+            "HOME": scratch,
+            "INTERPWIDGETS_HOME": scratch,
+            "HF_HUB_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-m", "interpwidgets.course.answering"],
+            cwd=scratch,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        child = _Child(process)
+        try:
+            yield child
+        finally:
+            child.ended.set()
+            if hasattr(os, "killpg"):
+                with contextlib.suppress(OSError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
+            process.wait()
