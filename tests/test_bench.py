@@ -93,6 +93,18 @@ def test_sweeps_are_measured_and_absent_peers_are_told_of(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
+def test_feature_stores_are_measured(tmp_path):
+    found = bench(tmp_path, "features")
+    built = found["Building a feature store, one thread"]
+    assert [row["features"] for row in built] == ["512", "64"]
+    assert all(re.fullmatch(r"[\d.]+ ms", row["a feature"]) for row in built)
+    assert all(re.fullmatch(r"[\d,]+ B", row["bytes a feature"]) for row in built)
+    (looked,) = found["Looking features up at random"]
+    assert looked["features"] == "100"
+    assert {row["verdict"] for row in found["Budgets"]} == {"not measured in this run"}  # no peer, and no million
+
+
+@pytest.mark.slow
 @pytest.mark.skipif("BENCH_PEERS" not in os.environ, reason="BENCH_PEERS names no Python that has the peers")
 def test_peers_find_the_same_numbers(tmp_path):
     sweeps = bench(tmp_path, "sweep")["Sweeps"]

@@ -340,7 +340,7 @@ def vocabulary(texts: Iterable[str | bytes], special: list[int]) -> dict[str, An
 
 def assemble(folder: Path, work: Path, parts: int, about: dict[str, Any], words: dict[str, Any]) -> None:
     """Put finished ranges together; `store.json` is written when everything else is there."""
-    arrow, parquet = need("pyarrow", "pyarrow.parquet")
+    (parquet,) = need("pyarrow.parquet")
     lengths = [finish.read_part(work, number).column("bytes").to_numpy() for number in range(parts)]
     offsets = np.concatenate([[0], *lengths]).cumsum().astype("<u8")
     whole(folder / OFFSETS, lambda file: file.write(offsets.tobytes()))
@@ -366,4 +366,3 @@ def assemble(folder: Path, work: Path, parts: int, about: dict[str, Any], words:
     }
     write_json(folder / ABOUT, about)
     shutil.rmtree(work)
-    assert arrow
