@@ -4,14 +4,15 @@
     ├── InputError          what was given cannot be used         (also a ValueError)
     ├── UnknownModelError   no model goes by that name            (also a LookupError)
     ├── NoAttentionError    this model has no attention weights   (also a TypeError)
-    └── NotRecordedError    the recording does not hold that site (also a KeyError)
+    ├── NotRecordedError    the recording does not hold that site (also a KeyError)
+    └── BudgetError         a labeler may spend no more
 
 A message says what was given, what was expected and what to do next.
 """
 
 from __future__ import annotations
 
-__all__ = ["InputError", "InterpError", "NoAttentionError", "NotRecordedError", "UnknownModelError"]
+__all__ = ["BudgetError", "InputError", "InterpError", "NoAttentionError", "NotRecordedError", "UnknownModelError"]
 
 
 class InterpError(Exception):
@@ -35,3 +36,7 @@ class NotRecordedError(InterpError, KeyError):
 
     def __str__(self) -> str:  # KeyError would print the repr of the message
         return str(self.args[0]) if self.args else ""
+
+
+class BudgetError(InterpError):
+    """A labeler may make no more calls, use no more tokens or cost no more."""

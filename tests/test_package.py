@@ -15,7 +15,7 @@ PACKAGE = Path(iw.__file__).parent
 FLOORS = [
     {"errors", "tokens", "stats", "circuit", "graph_json"},
     {"models"},
-    {"intervene", "features"},
+    {"intervene", "features", "autointerp"},
     {"views", "models.train"},  # recipes and cards of the model systems: their evidence is interventions
     {"cli", "__main__", "publish", "course", "circuitsvis"},
 ]

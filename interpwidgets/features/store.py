@@ -368,6 +368,7 @@ class FeatureStore:
         features: Sequence[int] | str | None = None,
         controls: bool | Mapping[str, tuple[Any, Dictionary]] = True,
         kinds: bool = True,
+        simulation: bool = True,
         dry_run: bool = False,
         seed: int = 0,
         progress: bool = True,
@@ -381,14 +382,15 @@ class FeatureStore:
         and the report, an `autointerp.Report`, shows all scores in one table with those of controls: shuffled labels,
         activations dealt out to other tokens, random directions, and the model with new weights. `controls` may be
         {name: (model, dictionary)} to have dictionaries of other models in the place of the last. With `kinds`, each
-        feature is also asked whether two clusters of its examples want two labels. `dry_run` writes nothing, and gives
-        the calls, tokens and cost that it would take. Raises InputError if the store has no model.
+        feature is also asked whether two clusters of its examples want two labels; `simulation=False` leaves out the
+        score that takes a language model the most calls. `dry_run` writes nothing, and gives the calls, tokens and cost
+        that it would take. Raises InputError if the store has no model.
         """
         from interpwidgets.autointerp.labelling import label
 
         return label(
-            self, labeler, features=features, controls=controls, kinds=kinds, dry_run=dry_run, seed=seed,
-            progress=progress,
+            self, labeler, features=features, controls=controls, kinds=kinds, simulation=simulation, dry_run=dry_run,
+            seed=seed, progress=progress,
         )  # fmt: skip
 
     def enumerate(
