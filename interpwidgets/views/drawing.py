@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -198,4 +199,5 @@ def _xml(text: str) -> str:
 
 
 def _is_xml(character: str) -> bool:
-    return character >= " " and character not in "\x7f\ufffe\uffff" and not "\ud800" <= character <= "\udfff"
+    """Whether it can be written and laid out: no control character, half of a pair, or end of a line."""
+    return character not in "\ufffe\uffff" and unicodedata.category(character) not in ("Cc", "Cs", "Zl", "Zp")

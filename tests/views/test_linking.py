@@ -67,7 +67,7 @@ def test_unlinked_views_go_their_own_way():
     ("views", "on", "said"),
     [
         (1, None, "two views or more"),
-        (2, ["feature"], "do not share 'feature'.*AttentionView has prompt, layer, head, position"),
+        (2, ["feature"], "do not share 'feature'.*AttentionView has prompt, layer, head, "),
         (2, [("layer",)], "a trait for each of the 2 views"),
     ],
 )
