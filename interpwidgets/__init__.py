@@ -270,7 +270,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
 ]
 
 
-_PARTS = ("features", "intervene", "models", "views")  # `iw.models.scorecard`, with nothing else imported
+_PARTS = ("autointerp", "features", "intervene", "models", "views")  # `iw.models.scorecard`, with nothing else imported
 
 
 def __getattr__(name: str) -> Any:
