@@ -85,9 +85,9 @@ class Pairs:
             count, of = self.count[parent.cpu()], self.count[child.cpu()]
             silent = self.alone[way] / of.clamp(min=1)
             usual = 1 - count / n_tokens
-            reaches = self.alone_reach[way] / self.alone[way].clamp(min=1) >= self.reach[parent.cpu()] / count.clamp(
-                min=1
-            )
+            there = self.alone_reach[way] / self.alone[way].clamp(min=1)
+            usually = self.reach[parent.cpu()] / count.clamp(min=1)
+            reaches = there >= _NEARLY * usually
             looks = (of >= _ENOUGH) & (count > of) & (silent > 0.5) & (silent > usual) & reaches
             for pair in looks.nonzero().flatten().tolist():
                 ends = int(self.features[parent[pair]]), int(self.features[child[pair]])
