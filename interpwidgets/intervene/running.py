@@ -78,13 +78,12 @@ def run(
         recorder(model, batch, sites, layers=layers)  # says early what is not there
         base = _base(model, batch, chosen)
         return record_with(model, batch, sites, chosen, base=base, layers=layers)
-    count = len(batch.tokens)
-    engine, clean_values = engine_on(model, batch, as_metric(metric), clean, needs=chosen)
-    groups = [chosen]
-    if control == "random_heads":
-        groups += random_heads(model, chosen, draws, seed)
-    elif control is not None:
+    if control not in (None, "random_heads"):
         raise InputError(f"There is a control 'random_heads'; got {control!r}.")
+    count = len(batch.tokens)
+    groups = [chosen, *(random_heads(model, chosen, draws, seed) if control else ())]
+    needs = [what for group in groups for what in group]
+    engine, clean_values = engine_on(model, batch, as_metric(metric), clean, needs=needs)
     jobs = [Job(prompt, group) for group in groups for prompt in range(count)]
     values = np.full(len(jobs), np.nan)
     for numbers, some in engine.values(jobs):

@@ -68,3 +68,22 @@ def test_it_says_what_was_done_and_travels(model):
 def test_bad_input_is_refused(model, prompt, pos, said):
     with pytest.raises(InputError, match=said):
         iw.outcome(model, prompt, iw.Ablate("z", layer=1, head=2), pos=pos)
+
+
+@pytest.mark.parametrize("kind", ["mean", "resample"])
+def test_a_control_of_other_heads_takes_their_own_values(model, kind):
+    """The run itself is the reference, in layers that only the control touches too."""
+    prompts = [PROMPT, "flute lion bread flute lion bread flute"]
+    what = iw.Ablate("z", layer=1, head=2, kind=kind)
+    effect = iw.run(
+        model, prompts, what, metric=iw.logit_diff("lion", "bread"), control="random_heads", draws=6, seed=1
+    )
+    assert effect.control.shape == (6,)
+    base = iw.record(model, prompts, sites=["z"])
+    given = iw.Ablate("z", layer=1, head=2, kind=kind, reference=base)
+    other = iw.run(
+        model, prompts, given, metric=iw.logit_diff("lion", "bread"), control="random_heads", draws=6, seed=1
+    )
+    if kind == "mean":
+        np.testing.assert_allclose(effect.control, other.control, atol=1e-6)
+        np.testing.assert_allclose(effect.values, other.values, atol=1e-6)
