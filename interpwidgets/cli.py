@@ -2,6 +2,7 @@
 
 interpwidgets demo --out build/demo     a page and a picture of the shipped model, to look at at once
 interpwidgets publish article.ipynb     a notebook as one page, its views alive without a kernel
+interpwidgets learn                     the course; check, grade, progress and doctor go with it
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from interpwidgets import __version__
+from interpwidgets.course.commands import add_commands
 from interpwidgets.errors import InputError, InterpError
 
 if TYPE_CHECKING:
@@ -40,11 +42,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish.add_argument("--out", type=Path, help="the page to write (the notebook's name, .html)")
     publish.add_argument("--code", action="store_true", help="keep the code, folded")
     publish.add_argument("--max-mb", type=float, default=1, help="megabytes of data a view (%(default)s)")
+    add_commands(commands)
     given = parser.parse_args(arguments)
     try:
         if given.command == "publish":
             return write_article(given.notebook, given.out, given.code, given.max_mb)
-        return write_demo(given.out, given.model, given.prompt)
+        if given.command == "demo":
+            return write_demo(given.out, given.model, given.prompt)
+        status: int = given.run(given)
+        return status
     except (InterpError, ImportError) as error:
         print(f"interpwidgets: {error}", file=sys.stderr)
         return 1

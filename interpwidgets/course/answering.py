@@ -2,10 +2,6 @@
 
 It is told code and inputs on its standard input, and says answers on its standard output; the judge is elsewhere.
 Everything here may be patched by the code that it runs, to no avail: an output is right or it is not.
-
-The fence is a belt and no vault. It keeps honest code from doing harm by mistake, and answers from being looked up: no
-writing outside of a scratch folder, no other processes, no network, no reading of lessons; limits on memory and files.
-Code that means harm belongs into a container.
 """
 
 from __future__ import annotations
@@ -17,17 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from interpwidgets.course.collecting import Given, collect
-from interpwidgets.course.library import root
+from interpwidgets.course.fence import Fence
 from interpwidgets.course.questions import selection
 from interpwidgets.course.running import run_all
 from interpwidgets.course.wire import encode, ran_to, read_frame, say, unpack
 
 __all__ = ["main"]
-
-_WRITES = ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "os.chmod", "os.chown", "os.link")
-_WRITES += ("os.symlink", "os.utime", "shutil.rmtree", "shutil.move", "shutil.copyfile")
-_NEVER = ("os.fork", "os.forkpty", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.kill", "os.killpg")
-_NEVER += ("subprocess.Popen", "pty.spawn", "socket.connect", "socket.bind", "ctypes.dlopen", "ctypes.dlsym")
 
 
 def main() -> None:
@@ -41,7 +32,7 @@ def main() -> None:
         import interpwidgets.models  # noqa: F401  before the fence: it loads libraries
     sys.path.insert(0, task["beside"])
     limit(task["memory"])
-    fence(Path.cwd().resolve())
+    Fence(Path.cwd().resolve()).close()
     skipped = set(task["skip"])
 
     def begin(number: int) -> bool:
@@ -85,40 +76,6 @@ def limit(memory: int) -> None:
     for which, most in limits.items():
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(which, (most, most))
-
-
-def fence(scratch: Path) -> None:
-    """From now on: write in `scratch` only, start nothing, connect to nothing, read no lesson."""
-    inside, lessons = str(scratch) + os.sep, str(root().resolve()) + os.sep
-    outside = PermissionError
-    resolve, fspath, null = os.path.realpath, os.fsdecode, os.devnull
-
-    def writes(path: Any) -> bool:
-        return isinstance(path, (str, bytes, os.PathLike)) and not (
-            (resolve(fspath(path)) + os.sep).startswith(inside) or fspath(path) == null
-        )
-
-    def hook(event: str, arguments: tuple[Any, ...]) -> None:
-        if event in _NEVER:
-            raise outside(f"{event}: a graded notebook starts nothing and connects to nothing.")
-        if event == "open" and arguments[0] is not None and not isinstance(arguments[0], int):
-            path, mode, flags = arguments
-            if (resolve(fspath(path)) + os.sep).startswith(lessons):
-                raise outside("A graded notebook does not read the lessons.")
-            writing = any(letter in mode for letter in "wax+") if isinstance(mode, str) else False
-            writing = writing or bool((flags or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
-            if writing and writes(path):
-                raise outside(f"A graded notebook writes into its own folder only: {fspath(path)}")
-        if event in _WRITES and any(writes(path) for path in arguments[:2]):
-            raise outside(f"{event}: a graded notebook changes its own folder only.")
-
-    with contextlib.suppress(ImportError, AttributeError):
-        import _posixsubprocess
-        import subprocess
-
-        del _posixsubprocess.fork_exec
-        vars(subprocess)["_fork_exec"] = None
-    sys.addaudithook(hook)
 
 
 if __name__ == "__main__":

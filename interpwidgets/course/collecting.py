@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import interpwidgets.course as course
 from interpwidgets.course.running import Sink, own_frames, told
-from interpwidgets.errors import InputError
 
-__all__ = ["Given", "code_cells", "collect"]
+__all__ = ["Given", "collect"]
 
 
 @dataclass(frozen=True)
@@ -39,21 +36,6 @@ class Stand:
 
     def show_solution(self) -> None:
         """No solution."""
-
-
-def code_cells(path: Path) -> list[str]:
-    """The code of a notebook, a cell each.
-
-    Raises:
-        InputError: there is no notebook of that name.
-    """
-    try:
-        cells = json.loads(path.read_text("utf-8"))["cells"]
-        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    except FileNotFoundError:
-        raise InputError(f"There is no notebook {path}.") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no notebook: {type(error).__name__}: {error}") from None
 
 
 def collect(
@@ -87,11 +69,12 @@ def collect(
 @contextlib.contextmanager
 def standing_in(given: dict[str, Given]) -> Iterator[None]:
     """`from interpwidgets.course import exercise` gives stands in here, and predictions are not looked up."""
-    before = {name: vars(course)[name] for name in ("exercise", "predictions") if name in vars(course)}
+    before: dict[str, Any] = {name: vars(course)[name] for name in ("exercise", "predictions") if name in vars(course)}
     course.exercise = lambda name: Stand(name, given)  # type: ignore[assignment,return-value]
     course.predictions = lambda _: None  # type: ignore[assignment,return-value]
     try:
         yield
     finally:
         del course.exercise, course.predictions
-        vars(course).update(before)
+        for name, value in before.items():
+            setattr(course, name, value)

@@ -103,7 +103,7 @@ class Exercise:
         from interpwidgets.course.progress import write_down
 
         verdict = self.judged(answer, confidence, secrets.randbelow(10**6) if seed is None else seed)
-        return write_down(verdict, answer, confidence)
+        return write_down(verdict)
 
     def judged(self, answer: Any, confidence: float | None, seed: int) -> Verdict:
         """The verdict, and nothing written down."""
@@ -127,9 +127,13 @@ class Exercise:
 
     def solution_text(self) -> str:
         """The code from the lesson, and the why."""
+        return f"{self.solution_code()}\n\n{self.solution}".strip()
+
+    def solution_code(self) -> str:
+        """The code from the lesson; empty where there is none."""
         from interpwidgets.course.library import solution_code
 
-        return f"{solution_code(self.name)}\n\n{self.solution}".strip()
+        return solution_code(self.name)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name}: {self.title})"

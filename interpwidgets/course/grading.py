@@ -23,16 +23,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from interpwidgets.course.collecting import code_cells
 from interpwidgets.course.exercises import Exercise, Function
 from interpwidgets.course.library import everything
 from interpwidgets.course.questions import InView
 from interpwidgets.course.running import Ran
-from interpwidgets.course.source import NAMED
+from interpwidgets.course.source import NAMED, cells_of
 from interpwidgets.course.verdict import MARKS, Verdict
 from interpwidgets.course.wire import decode, pack, ran_from, read_frame, write_frame
 
-__all__ = ["Grade", "Report", "grade"]
+__all__ = ["Grade", "Report", "grade", "judged_cells"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ def grade(notebook: str | Path, *, salt: str = "", seconds: float = 60, memory: 
         InputError: there is no such notebook.
     """
     path = Path(notebook)
-    cells = code_cells(path)
+    cells = cells_of(path)
     salt = salt or secrets.token_hex(8)
     named = dict.fromkeys(re.findall(NAMED, "\n".join(cells)))
     modules = {name.partition(".")[0] for name in named}
@@ -99,6 +98,12 @@ def grade(notebook: str | Path, *, salt: str = "", seconds: float = 60, memory: 
     gone = "This version of the course has no such exercise."
     grades += [Grade(name, "unknown", gone) for name in named if name not in wanted]
     return Report(path.name, salt, tuple(grades), tuple(run.failed))
+
+
+def judged_cells(cells: Sequence[str], beside: Path, exercises: Sequence[Exercise]) -> Iterator[tuple[str, Verdict]]:
+    """The verdicts on what cells hand in, each as soon as it is known."""
+    wanted = {each.name: each for each in exercises}
+    return _Run(cells, beside.resolve(), 60, 2048).verdicts(wanted, secrets.token_hex(8))
 
 
 class GoneError(Exception):

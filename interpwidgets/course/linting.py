@@ -77,13 +77,14 @@ STUBS: dict[str, Callable[..., Any]] = {
 
 def _shallow(exercise: Function) -> Iterator[tuple[str, Callable[..., Any]]]:
     """Answers that took no thought: constants, zeros, the input, what was right once."""
-    for constant in (0, 1, 0.5, True, False, "", [], (), {}):
-        yield repr(constant), lambda *_, constant=constant: constant
+    constants: list[Any] = [0, 1, 0.5, True, False, "", [], (), {}]
+    for constant in constants:
+        yield repr(constant), _constant(constant)
     inputs = exercise.inputs(0)
     for i in range(len(inputs[0])):
-        yield f"that is argument {i}", lambda *given, i=i: given[i]
+        yield f"that is argument {i}", _argument(i)
     once = exercise.oracle(*copied(inputs[-1] if exercise.trials > 5 else inputs[0]))
-    yield "that was right once", lambda *_: once
+    yield "that was right once", _constant(once)
 
     def zeros(*given: Any) -> Any:
         value = exercise.oracle(*given)
@@ -92,6 +93,14 @@ def _shallow(exercise: Function) -> Iterator[tuple[str, Callable[..., Any]]]:
 
     if _array(once) is not None:
         yield "zero, in the right shape", zeros
+
+
+def _constant(value: Any) -> Callable[..., Any]:
+    return lambda *_: value
+
+
+def _argument(number: int) -> Callable[..., Any]:
+    return lambda *given: given[number]
 
 
 def _spoiling(function: Callable[..., Any]) -> Callable[..., Any]:

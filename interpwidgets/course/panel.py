@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import traitlets
 
-from interpwidgets.course.verdict import MARKS, Verdict, example_lines
+from interpwidgets.course.verdict import MARKS, Verdict, example_rows
+from interpwidgets.views.dashboard import Dashboard
 from interpwidgets.views.drawing import Drawing
 from interpwidgets.views.view import View
 
 if TYPE_CHECKING:
     from interpwidgets.course.exercises import Exercise
 
-__all__ = ["VerdictView", "panel_of"]
+__all__ = ["VerdictView", "shown"]
 
 
 class VerdictView(View, view="verdict"):
-    """A verdict, with what helps to go on; `hints` and `solution` open with a click, and are written down."""
+    """A verdict, with what helps to go on: hints open one by one, then the solution; both are written down.
+
+        exercise("heads.induction_score").check(my_function)     # what a notebook shows for it
+
+    A counter-example stands as text in the view, and below it as one of our views where the exercise draws it.
+    """
 
     verdict = traitlets.Dict(help="what was found", read_only=True).tag(sync=True)
     module = traitlets.Dict(help="the module: title, exercises, their states", read_only=True).tag(sync=True)
     hints = traitlets.List(traitlets.Unicode(), help="the hints opened so far", read_only=True).tag(sync=True)
-    solution = traitlets.Unicode("", help="the solution, once it is opened", read_only=True).tag(sync=True)
+    solution = traitlets.Dict(help="the solution, once it is opened: code, why", read_only=True).tag(sync=True)
 
     def __init__(self, verdict: Verdict) -> None:
         self._verdict = verdict
@@ -30,7 +38,7 @@ class VerdictView(View, view="verdict"):
         self.set_trait("module", _module(verdict.exercise))
         super().__init__({}, title=verdict.exercise.title)
 
-    def _receive(self, view: View, content: Any, buffers: Any) -> None:
+    def _receive(self, view: View, content: Mapping[str, Any], buffers: list[memoryview]) -> None:
         if "hint" in content:
             self.open_hint()
         elif "solution" in content:
@@ -51,21 +59,20 @@ class VerdictView(View, view="verdict"):
         """Open the solution."""
         from interpwidgets.course.progress import solution_shown
 
-        solution_shown(self._verdict.exercise)
-        self.set_trait("solution", self._verdict.exercise.solution_text())
+        exercise = self._verdict.exercise
+        solution_shown(exercise)
+        self.set_trait("solution", {"code": exercise.solution_code(), "why": exercise.solution})
 
     def picture(self) -> Drawing:
-        """The verdict as a line of text."""
+        """The verdict as lines of text."""
         lines = str(self._verdict).splitlines()
-        drawing = Drawing(8 * max(map(len, lines)) + 16, 18 * len(lines) + 12)
+        drawing = Drawing(8 * max(map(len, lines)) + 16, 18 * len(lines) + 16)
         for i, line in enumerate(lines):
             drawing.text((8, 18 * i + 8), line)
         return drawing
 
     def still(self) -> str:
         """The verdict as text, for where no widget may run."""
-        from html import escape
-
         return f"<pre>{escape(str(self._verdict))}</pre>"
 
     def describe(self) -> str:
@@ -76,13 +83,20 @@ class VerdictView(View, view="verdict"):
         return str(self._verdict)
 
 
-def panel_of(verdict: Verdict) -> VerdictView:
-    """The widget of a verdict."""
-    return VerdictView(verdict)
+def shown(verdict: Verdict) -> VerdictView | Dashboard:
+    """The widget of a verdict, with the counter-example below it if the exercise draws it."""
+    panel = VerdictView(verdict)
+    draw = getattr(verdict.exercise, "drawn", None)
+    if draw is None or verdict.example is None:
+        return panel
+    try:
+        return Dashboard([panel, draw(verdict.example)], linked=False)
+    except Exception:  # noqa: BLE001  an answer may be no picture: what is wrong with it stands in the verdict
+        return panel
 
 
 def _facts(verdict: Verdict) -> dict[str, Any]:
-    example = [] if verdict.example is None else example_lines(verdict.example)
+    example = [] if verdict.example is None else [list(row) for row in example_rows(verdict.example)]
     return {
         "name": verdict.exercise.name,
         "status": verdict.status,

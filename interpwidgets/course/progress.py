@@ -13,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,18 +164,15 @@ def merge(path: Path) -> int:
     return len(new)
 
 
-def write_down(verdict: Verdict, answer: Any, confidence: float | None) -> Verdict:
+def write_down(verdict: Verdict) -> Verdict:
     """Write a check down; the verdict, with a note if that failed."""
-    from dataclasses import replace
-
-    kept = answer if isinstance(answer, (str, int, float)) and confidence is not None else None
     note = append(
         "check",
         verdict.exercise,
         status=verdict.status,
         misconception=verdict.misconception,
-        answer=kept,
-        confidence=confidence if kept is not None else None,
+        answer=verdict.answer,
+        confidence=verdict.confidence,
         score=verdict.score,
     )
     return replace(verdict, advice=f"{verdict.advice}\n{note}".strip()) if note else verdict

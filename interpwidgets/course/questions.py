@@ -88,7 +88,8 @@ class Confident(Exercise):
         if sure is None or not 0 <= sure <= 1:
             return self._said("error", f"How sure are you, from 0 to 1? check({answer!r}, confidence=0.7)")
         if self.later:
-            return self._said("recorded", f"You said {answer!r}, {100 * sure:.0f} % sure. We come back to it.")
+            said = f"You said {answer!r}, {100 * sure:.0f} % sure. We come back to it."
+            return self._said("recorded", said, answer=answer, confidence=float(sure))
         return self.settled(answer, float(sure))
 
     def settled(self, answer: Any, confidence: float) -> Verdict:
@@ -96,7 +97,8 @@ class Confident(Exercise):
         right, said, more = self.outcome(answer)
         score = (confidence - right) ** 2
         priced = f"{said} You were {100 * confidence:.0f} % sure: Brier score {score:.2f} (0 best, 1 worst)."
-        return self._said("passed" if right else "wrong", priced, score=score, **more)
+        more |= {"score": score, "answer": answer, "confidence": confidence}
+        return self._said("passed" if right else "wrong", priced, **more)
 
     def refused(self, answer: Any) -> str:
         """Why this is no answer; empty if it is one."""

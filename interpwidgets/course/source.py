@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from interpwidgets.errors import InputError
 
-__all__ = ["Cell", "read_cells"]
+__all__ = ["Cell", "cells_of", "percent", "read_cells"]
 
 _HEAD = re.compile(r"# %%( \[markdown\])?(.*)")
 _OPEN = re.compile(r"( *)# >>> solution(?:: ?(.*))?")
@@ -162,3 +162,41 @@ def _check_regions(cell: Cell, where: str) -> None:
         inside = (inside or opens) and not closes
     if inside:
         raise InputError(f"{where}: a solution does not end: “# <<< solution” is missing.")
+
+
+def percent(cells: list[Cell]) -> str:
+    """The learner's cells as a script: what `check --watch` looks at."""
+    parts = []
+    for cell in cells:
+        prose = "\n".join(f"# {line}".rstrip() for line in cell.source.splitlines())
+        parts.append(f"# %% [markdown]\n{prose}" if cell.kind == "markdown" else f"# %%\n{cell.stub}")
+    return "\n\n".join(parts) + "\n"
+
+
+def cells_of(path: Path) -> list[str]:
+    """The code of a learner's file, a notebook or a script of cells.
+
+    Raises:
+        InputError: there is no such file, or it is neither.
+    """
+    if path.suffix == ".ipynb":
+        return code_cells(path)
+    try:
+        return [cell.source for cell in read_cells(path) if cell.kind == "code"]
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}.") from None
+
+
+def code_cells(path: Path) -> list[str]:
+    """The code of a notebook, a cell each.
+
+    Raises:
+        InputError: there is no notebook of that name.
+    """
+    try:
+        cells = json.loads(path.read_text("utf-8"))["cells"]
+        return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    except FileNotFoundError:
+        raise InputError(f"There is no notebook {path}.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is no notebook: {type(error).__name__}: {error}") from None

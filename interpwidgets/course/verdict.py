@@ -38,6 +38,8 @@ class Verdict:
     advice: str = ""  # what to do about it
     example: CounterExample | None = None
     score: float | None = None  # Brier score of an answer given with confidence: 0 best, 1 worst
+    answer: Any = None  # that answer, and how sure she was: predictions come back to them
+    confidence: float | None = None
     seed: int | None = None  # draws the same inputs again: check(answer, seed=…)
     frames: str = field(default="", repr=False)  # of an error, the learner's own
 
@@ -52,7 +54,7 @@ class Verdict:
         if self.frames:
             lines.append(_indented(self.frames))
         if self.example is not None:
-            lines += [_indented(line) for line in example_lines(self.example)]
+            lines += [_indented(f"{what} {value}") for what, value in example_rows(self.example)]
         if self.advice:
             lines.append(_indented(self.advice))
         if self.seed is not None and self.status == "wrong":
@@ -61,15 +63,15 @@ class Verdict:
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         """The widget, and the text for where there is none."""
-        from interpwidgets.course.panel import panel_of
+        from interpwidgets.course.panel import shown
 
-        return panel_of(self)._repr_mimebundle_(**kwargs)
+        return shown(self)._repr_mimebundle_(**kwargs)
 
 
-def example_lines(example: CounterExample) -> list[str]:
+def example_rows(example: CounterExample) -> list[tuple[str, str]]:
     """The counter-example as text: inputs, got, expected."""
-    inputs = [f"input {short(argument)}" for argument in example.arguments]
-    return [*inputs, f"got {short(example.got)}", f"expected {short(example.expected)}"]
+    inputs = [("input", short(argument)) for argument in example.arguments]
+    return [*inputs, ("got", short(example.got)), ("expected", short(example.expected))]
 
 
 def short(value: Any, width: int = 300) -> str:
@@ -84,7 +86,10 @@ def short(value: Any, width: int = 300) -> str:
     if array is not None:
         text = np.array2string(array, precision=4, suppress_small=True, threshold=64, edgeitems=3, separator=", ")
     else:
-        text = repr(value)
+        try:
+            text = repr(value)
+        except Exception:  # noqa: BLE001  a learner's object may fail to say what it is
+            text = f"<{type(value).__name__}>"
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -1,6 +1,6 @@
-// A verdict: what was found, a counter-example, hints, the solution, and how far the module is.
-import { useShared, useTraits, view } from "../view.tsx";
+// A verdict: what was found, a counter-example, three hints one by one, the solution, and how far the module is.
 import { Live } from "../parts/live.tsx";
+import { useShared, useTraits, view } from "../view.tsx";
 
 interface Found {
   name: string;
@@ -10,7 +10,7 @@ interface Found {
   misconception: string;
   advice: string;
   frames: string;
-  example: string[];
+  example: [string, string][];
   seed: number | null;
 }
 interface Traits {
@@ -18,51 +18,117 @@ interface Traits {
   verdict: Found;
   module: { title: string; exercises: { name: string; title: string; state: string }[] };
   hints: string[];
-  solution: string;
+  solution: { code?: string; why?: string }; // empty until it is opened
 }
 
 const TRAITS = ["title", "verdict", "module", "hints", "solution"] as const;
+const HINTS = 3;
 
 function Verdict() {
   const { model } = useShared();
   const [{ title, verdict, module, hints, solution }] = useTraits<Traits>(TRAITS);
   const live = model.get<boolean>("_live");
-  const done = module.exercises.filter(({ state }) => state === "passed").length;
+  const { status, mark, misconception, said, frames, example, advice, seed } = verdict;
   return (
-    <section class={`iw-verdict iw-${verdict.status.replace(" ", "-")}`} aria-label={title}>
-      <p role="status">
-        <b>
-          {verdict.mark} {verdict.status}
-        </b>{" "}
-        {title}
-      </p>
-      {verdict.misconception && <strong>{verdict.misconception}</strong>}
-      <p>{verdict.said}</p>
-      {verdict.frames && <pre>{verdict.frames}</pre>}
-      {verdict.example.length > 0 && <pre>{verdict.example.join("\n")}</pre>}
-      {verdict.advice && <p>{verdict.advice}</p>}
+    <section class={`iw-verdict iw-${status.replace(" ", "-")}`} aria-label={title}>
+      <header class="iw-row" role="status">
+        <strong class="iw-title">{title}</strong>
+        <b class="iw-found">
+          {mark} {status}
+        </b>
+      </header>
+      {misconception && <p class="iw-misconception">{misconception}</p>}
+      <Text text={said} />
+      {frames && <pre class="iw-code">{frames}</pre>}
+      {example.length > 0 && <Example rows={example} />}
+      {advice && <Text text={advice} />}
       {hints.map((hint, i) => (
-        <p>
-          <b>Hint {i + 1}</b> {hint}
-        </p>
+        <div class="iw-hint">
+          <b>Hint {i + 1}</b> <Inline text={hint} />
+        </div>
       ))}
-      {live && (
-        <div class="iw-row">
-          <button type="button" disabled={hints.length === 3} onClick={() => model.send({ hint: true })}>
-            hint
-          </button>
-          <button type="button" onClick={() => model.send({ solution: true })}>
-            solution
-          </button>
+      {solution.why !== undefined && (
+        <div class="iw-hint">
+          <b>Solution</b>
+          {solution.code && <pre class="iw-code">{solution.code}</pre>}
+          <Text text={solution.why} />
         </div>
       )}
-      {solution && <pre>{solution}</pre>}
-      <small>
-        {module.title}: {done} of {module.exercises.length}
-      </small>
+      {live && (
+        <div class="iw-row">
+          {status !== "passed" && status !== "recorded" && hints.length < HINTS && (
+            <button type="button" onClick={() => model.send({ hint: true })}>
+              {hints.length ? "next hint" : "hint"} ({hints.length + 1} of {HINTS})
+            </button>
+          )}
+          {solution.why === undefined && (
+            <button type="button" onClick={() => model.send({ solution: true })}>
+              solution
+            </button>
+          )}
+          {status === "wrong" && seed !== null && <small>the same inputs again: check(…, seed={seed})</small>}
+        </div>
+      )}
+      <Progress module={module} now={verdict.name} />
       <Live />
     </section>
   );
 }
+
+/** Inputs, what came out, and what should have. */
+function Example({ rows }: { rows: [string, string][] }) {
+  return (
+    <table class="iw-example">
+      <tbody>
+        {rows.map(([what, value]) => (
+          <tr>
+            <th scope="row">{what}</th>
+            <td>
+              <pre>{value}</pre>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+/** The exercises of the module, a mark each. */
+function Progress({ module, now }: { module: Traits["module"]; now: string }) {
+  const done = module.exercises.filter(({ state }) => state === "passed").length;
+  return (
+    <div class="iw-row iw-progress">
+      <small>
+        {module.title}: {done} of {module.exercises.length} done
+      </small>
+      <ol aria-label={`Exercises of ${module.title}`}>
+        {module.exercises.map(({ name, title, state }) => (
+          <li
+            class={`iw-${state.replace(" ", "-")}`}
+            aria-current={name === now ? "step" : undefined}
+            aria-label={`${title}: ${state}`}
+            title={`${title}: ${state}`}
+          />
+        ))}
+      </ol>
+    </div>
+  );
+}
+
+/** Paragraphs. */
+const Text = ({ text }: { text: string }) => (
+  <>
+    {text.split("\n").map((line) => (
+      <p>
+        <Inline text={line} />
+      </p>
+    ))}
+  </>
+);
+
+/** Text with `code` in it. */
+const Inline = ({ text }: { text: string }) => (
+  <>{text.split("`").map((part, i) => (i % 2 ? <code>{part}</code> : part))}</>
+);
 
 export default view(Verdict);

@@ -1,0 +1,102 @@
+"""The learner's copies of the lessons: made once, never written over; where she is, and what comes next."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from interpwidgets.course.build import learner
+from interpwidgets.course.library import Lesson, lessons
+from interpwidgets.course.progress import Standing, events, standing, standings
+from interpwidgets.course.source import percent
+
+__all__ = ["FOLDER", "Copied", "copy_lessons", "next_lesson", "overview", "script"]
+
+FOLDER = Path("interp-course")
+
+
+@dataclass(frozen=True)
+class Copied:
+    """One lesson in the learner's folder."""
+
+    path: Path
+    state: str  # new: written now; kept: as she left it; old: kept, and the course has another by now
+
+
+def copy_lessons(folder: Path, only: Lesson | None = None, *, fresh: bool = False) -> list[Copied]:
+    """Write the lessons that are not there yet. With `fresh`, what the course has by now goes beside an old one.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    made = []
+    for each in [only] if only else lessons():
+        path, text = folder / f"{each.folder.name}.ipynb", learner(each)
+        if not path.exists():
+            path.write_text(text, "utf-8")
+            made.append(Copied(path, "new"))
+            continue
+        old = _edition(path.read_text("utf-8")) != _edition(text)
+        if old and fresh:
+            path = path.with_suffix(".new.ipynb")
+            path.write_text(text, "utf-8")
+            made.append(Copied(path, "new"))
+        else:
+            made.append(Copied(path, "old" if old else "kept"))
+    return made
+
+
+def script(folder: Path, which: Lesson) -> Path:
+    """The lesson as a script of cells, for those who write in an editor; as it is, if it is there."""
+    path = folder / f"{which.folder.name}.py"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(percent(which.cells), "utf-8")
+    return path
+
+
+def next_lesson() -> Lesson | None:
+    """Where to go on: the lesson worked on last, if it is not done, else the first that is not; None at the end."""
+    open_ones = [each for each in lessons() if not _done(each)]
+    for event in reversed(events()):
+        for each in open_ones:
+            if each.name == event["exercise"].partition(".")[0]:
+                return each
+    return open_ones[0] if open_ones else None
+
+
+def overview() -> str:
+    """The lessons with how long they take, how far each is, and what is next."""
+    known, lines, following = standings(), [], next_lesson()
+    for each in lessons():
+        states = [standing(one, known) for one in each.exercises]
+        done = sum(state.state == "passed" for state in states)
+        bar = "█" * round(10 * done / max(1, len(states)))
+        line = f"{each.number}  {each.title:<44.44}  {each.minutes:3.0f} min  {bar:·<10}  {done} of {len(states)}"
+        again = [one.title for one, state in zip(each.exercises, states, strict=True) if state.state == "check again"]
+        lines.append(line + ("  ← next" if each == following else ""))
+        lines += [f"    check again, it has changed: {title}" for title in again]
+    if not lines:
+        return "There are no lessons in this installation."
+    if following is None:
+        lines.append("All done. What will you find out next?")
+    else:
+        first = next((one for one in following.exercises if standing(one, known).state != "passed"), None)
+        lines.append(f"Next: {following.title}" + (f", “{first.title}”." if first else "."))
+    return "\n".join(lines)
+
+
+def _done(which: Lesson) -> bool:
+    known: dict[str, list[dict[str, object]]] = standings()
+    found: list[Standing] = [standing(each, known) for each in which.exercises]
+    return bool(found) and all(each.state == "passed" for each in found)
+
+
+def _edition(text: str) -> str:
+    """Which edition of a lesson a notebook was made from."""
+    try:
+        return str(json.loads(text)["metadata"]["interpwidgets"]["edition"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,142 @@
+// A verdict in a notebook: what was found, hints one by one, the solution, and where the learner is.
+import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
+import { page, userEvent } from "vitest/browser";
+import verdict from "../views/verdict.tsx";
+import { styled } from "./attention.ts";
+import { Fake } from "./fake.ts";
+
+const HOSTILE = "<img src=x onerror=alert(1)></script>";
+const ends: (() => void)[] = [];
+
+beforeAll(styled);
+beforeEach(() => page.viewport(1200, 900));
+afterEach(() => ends.splice(0).forEach((end) => end()));
+
+const FOUND = {
+  name: "heads.share",
+  status: "wrong",
+  mark: "✗",
+  said: "Your columns sum to one.",
+  misconception: "softmax over the queries",
+  advice: "Use `axis=-1`.\nThen look again.",
+  frames: "",
+  example: [
+    ["input", "[[1, 2]]"],
+    ["got", HOSTILE],
+    ["expected", "[[0.33, 0.67]]"],
+  ],
+  seed: 17,
+};
+const MODULE = {
+  title: "Heads",
+  exercises: [
+    { name: "heads.one", title: "One", state: "passed" },
+    { name: "heads.share", title: "Share", state: "tried" },
+    { name: "heads.three", title: "Three", state: "check again" },
+  ],
+};
+
+/** A model whose Python opens hints and the solution when it is asked to. */
+class Course extends Fake {
+  sent: Record<string, unknown>[] = [];
+  override send(content: Record<string, unknown>) {
+    if (content.tiles) return;
+    this.sent.push(content);
+    if (content.hint) this.change("hints", [...this.get<string[]>("hints"), `hint ${this.sent.length}`]);
+    if (content.solution) this.change("solution", { code: "x / x.sum(-1)", why: "Each row is `one`." });
+  }
+}
+
+const model = (found: object = {}, traits: object = {}) =>
+  new Course({
+    title: "Share out", verdict: { ...FOUND, ...found }, module: MODULE, hints: [], solution: {},
+    _live: true, _opening: [], _version: 0, ...traits,
+  }); // prettier-ignore
+
+async function show(fake: Fake, width = 900) {
+  const el = document.createElement("div");
+  el.style.width = `${width}px`;
+  document.body.append(el);
+  const end = await verdict.render({ model: fake, el });
+  ends.push(() => {
+    end();
+    el.remove();
+  });
+  const text = () => el.textContent.replace(/\s+/g, " ");
+  const button = (name: string) => [...el.querySelectorAll("button")].find((each) => each.textContent.includes(name));
+  return { el, text, button };
+}
+
+test("a wrong answer names the misconception, and shows the counter-example as text", async () => {
+  const { el, text } = await show(model());
+  expect(el.querySelector("[role=status]")!.textContent).toContain("✗ wrong");
+  expect(el.querySelector(".iw-misconception")!.textContent).toBe("softmax over the queries");
+  expect([...el.querySelectorAll(".iw-example tr")].map((row) => row.textContent)).toEqual([
+    "input[[1, 2]]",
+    `got${HOSTILE}`,
+    "expected[[0.33, 0.67]]",
+  ]);
+  expect(el.querySelectorAll("img, script").length).toBe(0);
+  expect([...el.querySelectorAll("code")].map((code) => code.textContent)).toEqual(["axis=-1"]);
+  expect(text()).toContain("check(…, seed=17)");
+});
+
+test("hints come one by one, by mouse and by keyboard, then the solution", async () => {
+  const fake = model();
+  const { el, text, button } = await show(fake);
+  await userEvent.click(button("hint (1 of 3)")!);
+  await expect.poll(text).toContain("Hint 1 hint 1");
+  button("next hint (2 of 3)")!.focus();
+  await userEvent.keyboard("{Enter}");
+  await expect.poll(text).toContain("Hint 2 hint 2");
+  await userEvent.click(button("next hint (3 of 3)")!);
+  await expect.poll(() => button("hint")).toBe(undefined);
+  expect(text()).not.toContain("x / x.sum(-1)");
+  await userEvent.click(button("solution")!);
+  await expect.poll(text).toContain("Each row is one.");
+  expect(el.querySelector(".iw-hint pre")!.textContent).toBe("x / x.sum(-1)");
+  expect(button("solution")).toBe(undefined);
+  expect(fake.sent).toEqual([{ hint: true }, { hint: true }, { hint: true }, { solution: true }]);
+});
+
+test("who passed needs no hint, and may read the solution", async () => {
+  const passed = { status: "passed", mark: "✓", misconception: "", advice: "", example: [], said: "20 of 20." };
+  const { el, button } = await show(model(passed));
+  expect(button("hint")).toBe(undefined);
+  expect(button("solution")).not.toBe(undefined);
+  expect(el.querySelector(".iw-example")).toBe(null);
+  expect(el.querySelector(".iw-passed")).not.toBe(null);
+});
+
+test("an error shows the learner's own lines", async () => {
+  const { el } = await show(model({ status: "error", frames: "line 3, in mine: 1 / 0", example: [] }));
+  expect(el.querySelector("pre")!.textContent).toBe("line 3, in mine: 1 / 0");
+});
+
+test("the module's exercises are there, each with its state, and the one that is checked", async () => {
+  const { el, text } = await show(model());
+  const marks = [...el.querySelectorAll("li")];
+  expect(marks.map((mark) => mark.getAttribute("aria-label"))).toEqual([
+    "One: passed",
+    "Share: tried",
+    "Three: check again",
+  ]);
+  expect(marks.map((mark) => mark.getAttribute("aria-current"))).toEqual([null, "step", null]);
+  expect(text()).toContain("Heads: 1 of 3 done");
+  const filled = marks.map((mark) => getComputedStyle(mark).backgroundColor);
+  expect(new Set(filled).size).toBe(3);
+});
+
+test("a saved copy asks nobody: it keeps what was open, and has no buttons", async () => {
+  const { el, text } = await show(model({}, { _live: false, hints: ["look at the axis"] }));
+  expect(el.querySelectorAll("button").length).toBe(0);
+  expect(text()).toContain("Hint 1 look at the axis");
+});
+
+test.each([320, 700])("%d pixels: nothing sticks out", async (width) => {
+  const long = { example: [["input", "[".padEnd(400, "1")]], said: "word ".repeat(60), frames: "x".repeat(300) };
+  const { el } = await show(model(long, { solution: { code: "y".repeat(300), why: "so" } }), width);
+  const right = el.getBoundingClientRect().right;
+  for (const each of el.querySelectorAll("p, pre, table, li, button"))
+    expect(each.getBoundingClientRect().right, each.className).toBeLessThanOrEqual(right + 1);
+});
