@@ -3,6 +3,7 @@
 from interpwidgets.views.attention import AttentionView, Edge
 from interpwidgets.views.circuit import CircuitView
 from interpwidgets.views.dashboard import Dashboard
+from interpwidgets.views.feature import FeatureView
 from interpwidgets.views.geometry import GeometryView
 from interpwidgets.views.linking import Link, link
 from interpwidgets.views.logit_lens import LogitLensView
@@ -22,6 +23,7 @@ __all__ = [
     "Contribution",
     "Dashboard",
     "Edge",
+    "FeatureView",
     "GeometryView",
     "Html",
     "Link",

@@ -24,7 +24,7 @@ FOLDER = ROOT / "docs/gallery"
 IMAGES = ROOT / "docs/images/gallery"
 ORDER = (
     "attention", "tokens", "top_tokens", "logit_lens", "residual", "patching", "circuit", "neurons", "geometry",
-    "training", "prompt",
+    "feature", "training", "prompt",
 )  # fmt: skip
 
 

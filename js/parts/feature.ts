@@ -1,0 +1,108 @@
+// A feature as Python tells it (interpwidgets/views/feature_tiles.py), and how it is asked for.
+import { useLayoutEffect, useState } from "preact/hooks";
+import { useTiles } from "../view.tsx";
+
+export interface Example {
+  tokens: string[];
+  values: (number | null)[]; // exact at `position`, elsewhere within 1/32
+  effects?: (number | null)[]; // change of each token's log-probability without the feature
+  position: number;
+  context: number;
+  start: number; // of the tokens, in their context
+}
+export interface Group {
+  name: string; // "top", then quantile groups from the strongest to the weakest
+  low: number | null;
+  high: number | null;
+  count: number | null;
+  exact: boolean; // whether `count` was counted
+  examples: Example[];
+}
+type Near = [feature: number, value: number];
+export interface FeatureRecord {
+  index: number;
+  count: number;
+  density: number;
+  mean: number | null;
+  max: number;
+  histogram: { edges: number[]; counts: number[] };
+  top_logits: [token: string, logit: number][];
+  bottom_logits: [token: string, logit: number][];
+  neighbours: Near[];
+  co_firing: Near[];
+  groups: Group[];
+}
+export interface Name {
+  index: number;
+  label: string | null;
+  peak: string | null;
+  logits: string[];
+}
+export interface Said {
+  label: string | null;
+  score: number | null;
+  low: number | null;
+  high: number | null;
+  by: string | null;
+  note: string;
+  lists: string[];
+}
+export type Saying = { feature: number } & (
+  { what: "label" | "note"; text: string } | { what: "list"; list: string; on: boolean }
+);
+
+export interface Facts {
+  features: number;
+  tokens: number;
+  model: string;
+  dictionary: string;
+  columns: string[];
+  runs: boolean;
+}
+export type How = "none" | "steer" | "ablate";
+export type Spot = [group: number, example: number, token: number]; // the token by its position in the context
+
+export const recordKey = (feature: number) => JSON.stringify({ what: "record", feature });
+const NOT_HERE = "not stored in this page";
+export const inWords = (error: string, what: string) =>
+  error === NOT_HERE ? `This copy does not hold ${what}.` : error;
+
+/** A tile that changes as people write: the last one stands while the next is on its way. */
+export function useWritten<T>(key: object | null, written: number): T | undefined {
+  const at = (number: number) => JSON.stringify({ ...key, written: number });
+  const { get } = useTiles(key ? [at(written)] : []);
+  return key ? ((get(at(written)) ?? get(at(written - 1)))?.json as T | undefined) : undefined;
+}
+
+/** What some features are called, by their number. */
+export function useNames(features: number[], written: number): ReadonlyMap<number, Name> {
+  const names = useWritten<Name[]>(features.length ? { what: "names", features } : null, written);
+  return new Map(names?.map((name) => [name.index, name]));
+}
+
+/** Something pointed at, outside the components' state: pointing draws again only what shows it. */
+export class Pointing<T> {
+  at: T | null = null;
+  private listeners = new Set<() => void>();
+
+  set(at: T | null) {
+    this.at = at;
+    for (const listener of [...this.listeners]) listener();
+  }
+
+  subscribe(listener: () => void): () => void {
+    this.listeners.add(listener);
+    return () => void this.listeners.delete(listener);
+  }
+}
+
+export function usePointing<T>(pointing: Pointing<T>): T | null {
+  const [at, setAt] = useState(pointing.at);
+  useLayoutEffect(() => pointing.subscribe(() => setAt(() => pointing.at)), [pointing]);
+  return at;
+}
+
+/** Three digits, as a reader compares them. */
+export const short = (value: number | null) =>
+  value === null ? "–" : Number(value.toPrecision(3)).toString().replace("-", "−");
+export const percent = (share: number) => `${Number((100 * share).toPrecision(3))} %`;

@@ -1,0 +1,220 @@
+// A table of any number of rows, of which only what is near the view is asked for and drawn.
+import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { count } from "../colour.ts";
+import { px, useTiles } from "../view.tsx";
+import { inWords, percent, short } from "./feature.ts";
+
+// As in interpwidgets/views/feature_tiles.py.
+const ROWS = 64; // in a tile
+
+const LINE = 22; // CSS pixels of a row
+const TALLEST = 8e6; // of an element: browsers draw none that is much taller
+const AHEAD = 6; // rows drawn beyond the view
+
+interface RowsTile {
+  columns: string[];
+  total: number;
+  rows: Cell[][];
+}
+type Cell = string | number | string[] | null;
+
+interface Column {
+  name: string;
+  title: string;
+  about: string;
+  width: string;
+  text: (value: Cell) => string;
+  wide?: boolean; // shown where there is room
+  words?: boolean; // text, to the left
+}
+const token = (value: Cell) => (value === null ? "–" : String(value));
+const number = (value: Cell) => short(value as number | null);
+const COLUMNS: Column[] = [
+  { name: "index", title: "feature", about: "its number", width: "62px", text: (value) => String(value) },
+  { name: "density", title: "density", about: "share of the tokens at which it is active", width: "62px", text: (value) => percent(value as number) },
+  { name: "max_activation", title: "max", about: "largest activation", width: "48px", text: number },
+  { name: "peak_token", title: "peak", about: "the token at which it is largest", width: "minmax(56px, 1fr)", text: token, words: true },
+  { name: "top_token", title: "raises", about: "the logit that it raises most", width: "minmax(56px, 1fr)", text: token, words: true, wide: true },
+  { name: "nearest_cosine", title: "cosine", about: "with the nearest direction of another feature", width: "52px", text: number, wide: true },
+  { name: "score", title: "score", about: "of its label", width: "44px", text: number, wide: true },
+  { name: "label", title: "label", about: "what it is said to be", width: "minmax(60px, 1.4fr)", text: (value) => String(value ?? ""), words: true },
+]; // prettier-ignore
+
+export interface Asked {
+  filter: string;
+  sort: string;
+  written: number;
+}
+
+export const rowsKey = ({ filter, sort, written }: Asked, block: number) =>
+  JSON.stringify({ what: "rows", filter, sort, block, written });
+
+/** Rows of the table as they come, the last ones while what was written is on its way. */
+export function useRows(asked: Asked, blocks: number[]) {
+  const { get, errors } = useTiles(blocks.map((block) => rowsKey(asked, block)));
+  const of = (block: number) =>
+    (get(rowsKey(asked, block)) ?? get(rowsKey({ ...asked, written: asked.written - 1 }, block)))?.json as
+      RowsTile | undefined;
+  const some = blocks.map(of).find(Boolean);
+  const at = (i: number) => of(Math.floor(i / ROWS))?.rows[i % ROWS];
+  return { at, errors, total: some?.total, columns: some?.columns };
+}
+export const blockOf = (row: number) => Math.floor(row / ROWS);
+
+export function Rows({
+  asked,
+  features,
+  feature,
+  width,
+  lines,
+  onSort,
+  onSelect,
+  onBeside,
+}: {
+  asked: Asked;
+  features: number; // of the store
+  feature: number;
+  width: number;
+  lines: number; // in view
+  onSort: (sort: string) => void;
+  onSelect: (feature: number) => void;
+  onBeside: (features: number[]) => void; // those above and below the one that is selected
+}) {
+  const id = useId();
+  const box = useRef<HTMLDivElement>(null);
+  // Where every feature has its row, it is known where to begin: the one shown is in view, whoever chose it.
+  const all = asked.sort === "index" && !asked.filter;
+  const [top, setTop] = useState(all ? Math.max(0, feature - Math.floor(lines / 3)) : 0); // the first row in view, or a part of it
+  const [known, setKnown] = useState(all ? features : 0);
+  const height = Math.min(TALLEST, Math.max(known, lines) * LINE);
+  const hidden = Math.max(1, height - lines * LINE); // pixels that can be scrolled
+  const rowsHidden = Math.max(0, known - lines);
+  const first = Math.max(0, Math.floor(top) - AHEAD);
+  const last = Math.min(known || lines, Math.ceil(top) + lines + AHEAD);
+  const blocks: number[] = [];
+  for (let block = blockOf(first); block <= blockOf(Math.max(first, last - 1)); block++) blocks.push(block);
+  const { at, errors, total, columns } = useRows(asked, blocks);
+  useLayoutEffect(() => {
+    if (total !== undefined) setKnown(total);
+  }, [total]);
+  const shown = COLUMNS.filter(({ name, wide }) => (columns ?? ["index"]).includes(name) && (!wide || width >= 520));
+  const place = (name: string) => columns?.indexOf(name) ?? -1;
+  const cell = (row: Cell[] | undefined, name: string) => row?.[place(name)] ?? null;
+  const places = Array.from({ length: Math.max(0, last - first) }, (_, i) => first + i);
+  const here = places.find((i) => cell(at(i), "index") === feature);
+
+  const scale = rowsHidden * LINE > hidden ? rowsHidden / hidden : 1 / LINE; // rows a pixel
+  const scrollTo = (row: number) => {
+    const to = Math.max(0, Math.min(rowsHidden, row));
+    setTop(to);
+    box.current!.scrollTop = to / scale;
+  };
+  const own = all ? feature : here;
+  useLayoutEffect(() => {
+    if (own !== undefined && (own < top || own + 1 > top + lines)) scrollTo(own - Math.floor(lines / 3));
+    else scrollTo(top);
+  }, [feature, known, lines]);
+  const beside = here === undefined ? [] : [here - 1, here + 1].flatMap((i) => cell(at(i), "index") ?? []);
+  useLayoutEffect(() => onBeside(beside as number[]), [beside.join()]);
+  const press = (event: KeyboardEvent) => {
+    const by: Record<string, number> = { ArrowUp: -1, ArrowDown: 1, PageUp: 1 - lines, PageDown: lines - 1 };
+    const step = by[event.key];
+    if (step === undefined) return;
+    event.preventDefault();
+    const next = here === undefined ? Math.ceil(top) : Math.max(0, Math.min(known - 1, here + step));
+    const row = at(next);
+    if (row) onSelect(cell(row, "index") as number);
+    if (next < top) scrollTo(next);
+    else if (next + 1 > top + lines) scrollTo(next + 1 - lines);
+  };
+  const template = `grid-template-columns:${shown.map((column) => column.width).join(" ")}`;
+  const [by, way] = asked.sort.split(" ");
+  return (
+    <div class="iw-rows">
+      <div class="iw-rows-head" style={template}>
+        {shown.map(({ name, title, about, words }) => {
+          const sorted = by === name;
+          return (
+            <button
+              type="button"
+              class={words ? "iw-words" : ""}
+              title={`${about}. Click to sort`}
+              aria-label={`sort by ${title}${sorted ? `, now ${way === "desc" ? "descending" : "ascending"}` : ""}`}
+              onClick={() =>
+                onSort(sorted && way === "desc" ? name : name === "index" && !sorted ? name : `${name} desc`)
+              }
+            >
+              {title}
+              {sorted && (way === "desc" ? " ▾" : " ▴")}
+            </button>
+          );
+        })}
+      </div>
+      <div
+        class="iw-rows-body"
+        ref={box}
+        role="listbox"
+        tabIndex={0}
+        aria-label={`${count(known)} features, sorted by ${by}. Arrow keys move the selection.`}
+        aria-activedescendant={here === undefined ? undefined : `${id}-${here}`}
+        style={px({ height: lines * LINE })}
+        onScroll={(event) => {
+          const to = event.currentTarget.scrollTop * scale;
+          if (Math.abs(to - top) > scale) setTop(Math.min(rowsHidden, to));
+        }}
+        onWheel={(event) => {
+          if (scale <= 1 / LINE || event.ctrlKey) return;
+          event.preventDefault(); // a pixel of the bar is several rows: the wheel moves by rows all the same
+          scrollTo(top + (event.deltaMode ? event.deltaY : event.deltaY / LINE));
+        }}
+        onKeyDown={press}
+        onClick={({ target }) => {
+          const row = (target as Element).closest<HTMLElement>("[data-row]")?.dataset.row;
+          if (row !== undefined && at(Number(row))) onSelect(cell(at(Number(row)), "index") as number);
+        }}
+      >
+        <div style={px({ height })}>
+          {places.map((i) => {
+            const row = at(i);
+            const lists = (cell(row, "lists") as string[] | null) ?? [];
+            return (
+              <div
+                key={i}
+                data-row={i}
+                id={`${id}-${i}`}
+                role="option"
+                aria-selected={i === here}
+                aria-setsize={known}
+                aria-posinset={i + 1}
+                class={i === here ? "iw-rows-row iw-active" : "iw-rows-row"}
+                style={`${template};top:${(i - top) * LINE + Math.min(top / scale, hidden)}px;height:${LINE}px`}
+              >
+                {row
+                  ? shown.map(({ name, text, words }) => (
+                      <span class={words ? "iw-words" : ""}>
+                        {name === "index" && lists.length > 0 && <i title={lists.join(", ")}>★</i>}
+                        <bdi class={name.endsWith("token") ? "iw-token" : ""}>{text(cell(row, name))}</bdi>
+                      </span>
+                    ))
+                  : "…"}
+              </div>
+            );
+          })}
+        </div>
+      </div>
+      {errors.length ? (
+        <small class="iw-error" role="alert">
+          {inWords(errors[0]!, "these rows")}
+        </small>
+      ) : (
+        <small>
+          {total === undefined
+            ? "…"
+            : total === features
+              ? `all ${count(total)} features`
+              : `${count(total)} of ${count(features)} features`}
+        </small>
+      )}
+    </div>
+  );
+}

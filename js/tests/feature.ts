@@ -1,0 +1,97 @@
+// A store that is nobody: any number of features, each of which tells its own number.
+import { Fake, jsonTile, type Key, tileOf } from "./fake.ts";
+
+export const HOSTILE = '<img src=x onerror="window.hurt = 1">';
+const COLUMNS = ["index", "density", "max_activation", "peak_token", "top_token", "nearest_cosine", "score", "label", "lists"]; // prettier-ignore
+
+/** The example of a feature with a strength: five tokens, the middle one is its own. */
+const example = (feature: number, value: number, context: number) => ({
+  tokens: ["the", HOSTILE, `f${feature}`, "sat", "␣on"],
+  values: [0, value / 2, value, 0, null],
+  position: 2,
+  context,
+  start: 3,
+});
+
+export const record = (feature: number) => ({
+  index: feature,
+  count: 40 + feature,
+  density: 0.01,
+  mean: 2.5,
+  max: 8,
+  histogram: { edges: [1, 2, 4, 8], counts: [30, 0, 10] },
+  top_logits: [["cat", 0.5], ["dog", 0.25]],
+  bottom_logits: [["owl", -1], ["bee", -0.5]],
+  neighbours: [[feature + 5, 0.75]],
+  co_firing: [[feature + 9, 0.125]],
+  groups: [
+    { name: "top", low: null, high: null, count: null, exact: true, examples: [example(feature, 8, 0), example(feature, 7, 1)] },
+    { name: "50–100 %", low: 4, high: 8, count: 10, exact: true, examples: [example(feature, 6, 2)] },
+    { name: "0–50 %", low: 1, high: 2, count: 30, exact: false, examples: Array.from({ length: 30 }, (_, i) => example(feature, 1.5, 3 + i)) },
+  ],
+}); // prettier-ignore
+
+export interface Written {
+  label?: string;
+  lists?: string[];
+  note?: string;
+}
+
+/** A view of it, live; what is `said` of a feature may be changed, and `written` counted up. */
+export function model(features: number, traits: object = {}, said: Record<number, Written> = {}): Fake {
+  const tile = (key: Key) => {
+    const { what, feature, block } = key as Key & { feature: number; block: number };
+    if (what === "record") return jsonTile(record(feature));
+    if (what === "said") {
+      const { label = null, lists = [], note = "" } = said[feature] ?? {};
+      return jsonTile({
+        label,
+        lists,
+        note,
+        score: label && 0.75,
+        low: label && 0.5,
+        high: label && 0.9,
+        by: label && "hand",
+      });
+    }
+    if (what === "lists") return jsonTile({ starred: [3] });
+    if (what === "names") return jsonTile((key.features as number[]).map((index) => ({ index, label: index === 5 ? HOSTILE : null, peak: `f${index}`, logits: ["cat", "dog"] }))); // prettier-ignore
+    if (what === "pair") return jsonTile({ cosine: 0.5, jaccard: null });
+    if (what === "rows") {
+      if (key.filter === "wrong >") throw new Error("This condition cannot be used");
+      const total = key.filter ? 1 : features;
+      const places = Array.from({ length: Math.max(0, Math.min(64, total - 64 * block)) }, (_, i) => 64 * block + i);
+      const rows = places.map((i) => {
+        const index = key.filter ? Number(key.filter) : (key.sort as string).endsWith("desc") ? total - 1 - i : i;
+        return [index, 0.01, 8, `f${index}`, "cat", 0.75, null, said[index]?.label ?? null, said[index]?.lists ?? []];
+      });
+      return jsonTile({ columns: COLUMNS, total, rows });
+    }
+    if (what === "whole") return jsonTile({ tokens: ["a", "b", "c", "the", HOSTILE, `f${feature}`, "sat", "␣on"], values: key.context === 1 ? null : [0, 4, 0, 0, 2, 8, 0, 0] }); // prettier-ignore
+    if (what === "text") return jsonTile({ tokens: (key.text as string).split(" "), strongest: [[5, 9.5, 1], [77, 3, 0]] }); // prettier-ignore
+    if (what === "along") return tileOf(Float32Array.from((key.text as string).split(" "), (_, i) => (i === 1 ? 4 : 0)), [1, 3]); // prettier-ignore
+    if (what === "at") return jsonTile([[77, 2.5, key.position]]);
+    if (what === "outcome")
+      return jsonTile({ how: `${key.how} by ${key.strength}`, position: 2, tokens: ["mat", "hat"], before: [0.9, 0.1], after: [0.3, 0.7], kl: 0.5 }); // prettier-ignore
+    if (what === "continuation") return jsonTile({ before: ["mat", "."], after: ["hat", "."] });
+    if (what === "map") {
+      const size = Math.min(65536, features - 65536 * block);
+      const data = new Float32Array(3 * size);
+      for (let i = 0; i < size; i++) {
+        data[i] = i % 10;
+        data[size + i] = Math.floor(i / 10) % 10;
+        data[2 * size + i] = i % 3 ? -2 : -1;
+      }
+      return tileOf(data, [3, size]);
+    }
+    throw new Error("no such tile");
+  };
+  return new Fake(
+    {
+      title: "Features", feature: 3, compare: null, example: [], whole: false, filter: "", sort_by: "index", text: "", position: null,
+      intervention: "none", strength: 1, map: false, written: 0, error: "", _said: [], _live: true, _opening: [], _version: 0,
+      facts: { features, tokens: 4000, model: "nobody", dictionary: "", columns: [...COLUMNS, "x", "y"], runs: true }, ...traits,
+    },
+    tile,
+  ); // prettier-ignore
+}
