@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts architectures systems-check screenshots gallery bench dist constraints browser js clean distclean
+.PHONY: help demo lab test lint types unit vitest pytest notebooks hosts architectures labels systems-check screenshots gallery bench dist constraints browser js clean distclean
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -51,15 +51,25 @@ pytest: unit browser ## all Python tests, with a real JupyterLab
 	@echo "==> pytest, in notebooks"
 	@IW_CHROMIUM="$$(scripts/browser)" $(PY) -m pytest -m lab
 
-notebooks: $(VENV)/.dev js ## every cell of the curriculum runs
+NBVAL = -m pytest -p no:cacheprovider -W default --nbval-lax --nbval-current-env --nbval-cell-timeout 120 -n 2 --dist loadfile
+LESSONS = build/curriculum
+
+notebooks: $(VENV)/.dev js ## every cell of the curriculum runs; solved lessons pass, in a learner's nothing is attempted
 	@echo "==> notebooks"
-	@$(PY) -m pytest -p no:cacheprovider --nbval-lax -W default curriculum
+	@rm -rf $(LESSONS) && $(PY) -m interpwidgets.course.build --out $(LESSONS) > /dev/null
+	@INTERPWIDGETS_HOME=$(CURDIR)/$(LESSONS)/home-solved INTERPWIDGETS_EXPECT="passed recorded" OMP_NUM_THREADS=1 \
+		$(PY) $(NBVAL) curriculum $(LESSONS)/solved
+	@INTERPWIDGETS_HOME=$(CURDIR)/$(LESSONS)/home-learner INTERPWIDGETS_EXPECT="not-attempted" OMP_NUM_THREADS=1 \
+		$(PY) $(NBVAL) $(LESSONS)/learner
 
 hosts: $(VENV)/.dev browser js ## write docs/hosts.md from the tests that drive a host
 	@IW_CHROMIUM="$$(scripts/browser)" $(PY) -m pytest -m lab --hosts=docs/hosts.md
 
 architectures: $(VENV)/.dev ## write docs/architectures.md from a tiny model of every architecture
 	@PYTHONPATH=tests HF_HUB_OFFLINE=1 $(PY) -m models.architectures
+
+labels: $(VENV)/.dev ## write the table in docs/features.md: what labels are worth, beside controls
+	@PYTHONPATH=tests HF_HUB_OFFLINE=1 $(PY) -m autointerp.table
 
 systems-check: $(VENV)/.dev ## hold every number on the cards of the model systems to the weights
 	@HF_HUB_OFFLINE=1 $(PY) -m interpwidgets.models.train check

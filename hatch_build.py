@@ -1,6 +1,7 @@
-"""Put the JavaScript bundles into the package, always those of the sources beside them.
+"""Put the JavaScript bundles and the lessons into the package, always those of the sources beside them.
 
-Three situations, told apart by what lies in the folder:
+Lessons are two files each, `lesson.py` and `exercises.py`; notebooks are made of them where they are wanted. About the
+bundles there are three situations, told apart by what lies in the folder:
 
 - an unpacked sdist (it has a PKG-INFO): the bundles came along, Node is not needed and not looked for;
 - a checkout with Node: the bundles are built anew, so that none can be older than its source;
@@ -22,6 +23,11 @@ class BuildBundles(BuildHookInterface):  # type: ignore[type-arg,misc,unused-ign
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         root = Path(self.root)
+        if self.target_name == "wheel" and version == "standard":
+            lessons = sorted((root / "curriculum").glob("*/*.py"))
+            build_data["force_include"].update(
+                {str(path): f"interpwidgets/curriculum/{path.parent.name}/{path.name}" for path in lessons}
+            )
         bundles = sorted((root / "interpwidgets/static").glob("*.js"))
         if (root / "PKG-INFO").exists():
             if not bundles:

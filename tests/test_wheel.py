@@ -16,7 +16,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PARTS = ["interpwidgets", "js", "hatch_build.py", "pyproject.toml", "package.json", "package-lock.json", ".gitignore"]
+PARTS = [
+    "interpwidgets",
+    "js",
+    "curriculum",
+    "hatch_build.py",
+    "pyproject.toml",
+    "package.json",
+    "package-lock.json",
+    ".gitignore",
+]
 PARTS += ["README.md", "LICENSE", "CHANGELOG.md", "constraints.txt", "tests/lab/__init__.py"]
 pytestmark = pytest.mark.skipif(not (ROOT / "node_modules").exists(), reason="needs node_modules: npm ci")
 
@@ -93,6 +102,23 @@ def test_the_shipped_models_are_in_the_wheel(dist: Path):
     weights = {str(path.relative_to(ROOT)) for path in systems.rglob("*.safetensors")}
     assert weights
     assert weights <= files(only(dist, "*.whl"))
+
+
+def test_the_lessons_are_in_the_wheel_and_nothing_else_of_the_curriculum(dist: Path):
+    lessons = {f"interpwidgets/{path.relative_to(ROOT)}" for path in (ROOT / "curriculum").glob("*/*.py")}
+    assert any(name.endswith("_example/lesson.py") for name in lessons)
+    assert {name for name in files(only(dist, "*.whl")) if name.startswith("interpwidgets/curriculum/")} == lessons
+
+
+def test_an_installed_course_can_be_started(dist: Path, tmp_path: Path):
+    zipfile.ZipFile(only(dist, "*.whl")).extractall(tmp_path / "site")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "INTERPWIDGETS_HOME": str(tmp_path / "home")}
+    environment["PYTHONSAFEPATH"] = "1"
+    run = [sys.executable, "-m", "interpwidgets", "learn", "example", "--no-lab"]
+    subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, check=True)
+    made = (tmp_path / "interp-course/_example.ipynb").read_text()
+    assert "exercise(" in made
+    assert ">>> solution" not in made
 
 
 def test_no_stale_bundle_and_no_source_map_is_shipped(dist: Path):

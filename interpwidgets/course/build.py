@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from interpwidgets.course.library import Lesson, everything, lesson, lessons
+from interpwidgets.course.library import Lesson, everything, lesson
 from interpwidgets.course.source import Cell
 from interpwidgets.errors import InputError
 
@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("build/curriculum"), help="folder to write into (%(default)s)")
     given = parser.parse_args(arguments)
     status = 0
-    for which in [lesson(name) for name in given.lesson] or lessons() or everything():
+    for which in [lesson(name) for name in given.lesson] or everything():
         problems = lint(which)
         print(*(problems or build(which, given.out)), sep="\n", file=sys.stderr if problems else sys.stdout)
         status |= bool(problems)
