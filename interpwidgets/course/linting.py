@@ -38,7 +38,7 @@ def _of_function(exercise: Function, seeds: int, solution: Any) -> Iterator[str]
     for what, stub in STUBS.items():
         yield from _expect(exercise, f"a function that {what}", stub, "not attempted")
     few = range(min(seeds, 10 if exercise.trials > 5 else 2))
-    for mutant, seed in product(exercise.mutants, few):
+    for mutant, seed in product(exercise.wrong_answers(), few):
         yield from _expect(exercise, f"{mutant.name!r}", mutant.answer, "wrong", seed=seed, misconception=mutant.name)
     for what, shallow in _shallow(exercise):
         yield from _expect(exercise, f"the answer {what}", shallow, "wrong", "error", "not attempted")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from interpwidgets.course.progress import append, solution_shown, standing, standings
 from interpwidgets.course.verdict import MARKS, Verdict, example_rows
 from interpwidgets.views.dashboard import Dashboard
 from interpwidgets.views.drawing import Drawing
@@ -36,6 +37,8 @@ class VerdictView(View, view="verdict"):
         self._verdict = verdict
         self.set_trait("verdict", _facts(verdict))
         self.set_trait("module", _module(verdict.exercise))
+        if not verdict:  # hints that were asked for once stay open
+            self.set_trait("hints", list(verdict.exercise.hints[: standing(verdict.exercise).hints]))
         super().__init__({}, title=verdict.exercise.title)
 
     def _receive(self, view: View, content: Mapping[str, Any], buffers: list[memoryview]) -> None:
@@ -48,8 +51,6 @@ class VerdictView(View, view="verdict"):
 
     def open_hint(self) -> None:
         """Open the next hint."""
-        from interpwidgets.course.progress import append
-
         number = len(self.hints) + 1
         if number <= 3:
             append("hint", self._verdict.exercise, number=number)
@@ -57,8 +58,6 @@ class VerdictView(View, view="verdict"):
 
     def open_solution(self) -> None:
         """Open the solution."""
-        from interpwidgets.course.progress import solution_shown
-
         exercise = self._verdict.exercise
         solution_shown(exercise)
         self.set_trait("solution", {"code": exercise.solution_code(), "why": exercise.solution})
@@ -112,7 +111,6 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
 
 def _module(exercise: Exercise) -> dict[str, Any]:
     from interpwidgets.course.library import everything
-    from interpwidgets.course.progress import standing, standings
 
     known = standings()
     found = next((each for each in everything() if each.name == exercise.module), None)

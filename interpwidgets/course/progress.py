@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Standing", "append", "events", "export", "home", "merge", "standing", "standings"]
 
 _LONGEST = 4000  # bytes: a line that is written in one go
+_TURN = threading.Lock()  # a lock on a file is the process's: among threads there is this one
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def append(what: str, exercise: Exercise, **facts: Any) -> str:
     line = (json.dumps(event, ensure_ascii=False, default=repr) + "\n").encode()
     if len(line) > _LONGEST:
         event["answer"] = repr(event.get("answer"))[:200]
-        line = (json.dumps(event, ensure_ascii=False, default=repr) + "\n").encode()[-_LONGEST:]
+        line = (json.dumps(event, ensure_ascii=False, default=repr) + "\n").encode()
     try:
         write_line(home() / "events.jsonl", line)
     except OSError as error:
@@ -69,10 +71,10 @@ def append(what: str, exercise: Exercise, **facts: Any) -> str:
 def write_line(path: Path, line: bytes) -> None:
     """Add a whole line, or nothing: what was written of it is taken back if the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab+", buffering=0) as file, locked(file):
+    with _TURN, path.open("ab+", buffering=0) as file, locked(file):
         end = file.seek(0, os.SEEK_END)
-        if end and _last_byte(path) != b"\n":  # another process died within its line
-            line = b"\n" + line
+        if end and file.seek(end - 1) >= 0 and file.read(1) != b"\n":
+            line = b"\n" + line  # another process died within its line
         try:
             if file.write(line) != len(line):
                 raise OSError(28, "No space left on device")
@@ -188,9 +190,3 @@ def next_hint(exercise: Exercise) -> int:
 def solution_shown(exercise: Exercise) -> None:
     """Write down that the solution was opened."""
     append("solution", exercise)
-
-
-def _last_byte(path: Path) -> bytes:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1)

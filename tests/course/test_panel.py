@@ -1,0 +1,65 @@
+"""The verdict as a widget: the same as its text, hints one by one, a picture where an exercise draws one."""
+
+from __future__ import annotations
+
+import numpy as np
+from course.samples import function, over_columns, share
+
+import interpwidgets as iw
+from interpwidgets.course.panel import VerdictView, shown
+from interpwidgets.course.progress import standing
+
+
+def test_a_notebook_gets_a_widget_and_the_same_text():
+    verdict = function().check(over_columns)
+    data = verdict._repr_mimebundle_()
+    data = data[0] if isinstance(data, tuple) else data
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert data["text/plain"] == repr(verdict)
+    assert "Your columns sum to one." in data["text/html"]
+
+
+def test_hostile_answers_are_text():
+    bad = "<img src=x onerror=alert(1)>"
+    view = VerdictView(function().check(lambda x: bad))
+    assert bad not in view.still()
+    assert "&lt;img" in view.still()
+
+
+def test_hints_open_one_by_one_are_written_down_and_stay():
+    exercise = function()
+    view = VerdictView(exercise.check(over_columns))
+    assert (view.hints, view.solution) == ([], {})
+    for _ in range(4):
+        view._receive(view, {"hint": True}, [])
+    assert view.hints == list(exercise.hints)
+    view._receive(view, {"solution": True}, [])
+    assert view.solution == {"code": "", "why": exercise.solution}
+    now = standing(exercise)
+    assert (now.hints, now.solution) == (3, True)
+    assert VerdictView(exercise.check(over_columns)).hints == list(exercise.hints)
+    assert VerdictView(exercise.check(share)).hints == []
+
+
+def test_the_module_goes_along():
+    view = VerdictView(function().check(share))
+    assert view.module["exercises"][0]["state"] == "passed"
+
+
+def test_a_counter_example_is_drawn_by_the_exercise():
+    def drawn(example):
+        return iw.AttentionView(example.arguments[0][None, None], tokens=list("abcdefgh"[: len(example.got)]))
+
+    square = function(draw=lambda rng: (rng.uniform(0.5, 2, size=(3, 3)),), drawn=drawn)
+    board = shown(square.check(lambda x: share(x) + 1))
+    assert [type(view).__name__ for view in board.views] == ["VerdictView", "AttentionView"]
+    assert isinstance(shown(square.check(share)), VerdictView)
+    broken = function(drawn=lambda example: 1 / 0)
+    assert isinstance(shown(broken.check(lambda x: np.zeros(1))), VerdictView)
+
+
+def test_a_verdict_is_a_page_and_a_picture(tmp_path):
+    view = VerdictView(function().check(over_columns))
+    assert "over the columns" in view.save_html(tmp_path / "verdict.html").read_text("utf-8")
+    assert "Your columns sum to one." in view.save_svg(tmp_path / "verdict.svg").read_text("utf-8")
+    assert view.save_png(tmp_path / "verdict.png").stat().st_size > 1000
