@@ -213,25 +213,37 @@ class Function(Exercise):
         if ran[first].error:
             often = "" if len(wrong) == len(inputs) else f" (on {len(wrong)} of {len(inputs)} inputs)"
             return self._said("error", f"{ran[first].error}{often}", frames=ran[first].frames, seed=seed)
-        example = CounterExample(inputs[first], ran[first].value, right[first], said[first])
-        if (mutant := self.recognised(inputs, ran, right)) is not None:
+        if (found := self.recognised(inputs, ran, right)) is not None:
+            mutant, first = found
+            example = CounterExample(inputs[first], ran[first].value, right[first], said[first])
             named = {"misconception": mutant.name, "advice": mutant.advice}
             return self._said("wrong", mutant.why, example=example, seed=seed, **named)
-        count = f"Right on {len(inputs) - len(wrong)} of {len(inputs)} inputs."
+        example = CounterExample(inputs[first], ran[first].value, right[first], said[first])
+        good = len(inputs) - len(wrong)
+        count = f"Right on {good} of {len(inputs)} inputs." if good else f"Wrong on all {len(inputs)} inputs."
         return self._said("wrong", f"{count} Here your answer {example.difference}.", example=example, seed=seed)
 
-    def recognised(self, inputs: Sequence[Arguments], ran: Sequence[Ran], right: Sequence[Any]) -> Mutant | None:
-        """The wrong answer that does the same as the learner's on every input, and elsewhere than the oracle."""
+    def recognised(
+        self, inputs: Sequence[Arguments], ran: Sequence[Ran], right: Sequence[Any]
+    ) -> tuple[Mutant, int] | None:
+        """The wrong answer that does what the learner's does, and the first input on which that shows.
+
+        On every input, or else on nine of ten: one who sums over the wrong axis may also have an exponential overflow.
+        """
+        nearly: tuple[Mutant, int] | None = None
         for mutant in self.wrong_answers():
             try:
                 theirs = [mutant.answer(*copied(arguments)) for arguments in inputs]
-                if all(not self.same(value, expected) for value, expected in zip(theirs, right, strict=True)):
-                    continue
-                if all(not each.error and not self.same(each.value, v) for each, v in zip(ran, theirs, strict=True)):
-                    return mutant
+                agree = [not each.error and not self.same(each.value, v) for each, v in zip(ran, theirs, strict=True)]
+                differ = [bool(self.same(value, expected)) for value, expected in zip(theirs, right, strict=True)]
             except Exception:  # noqa: BLE001, S112  a wrong function may fail where the learner's does not
                 continue
-        return None
+            shows = next((i for i, both in enumerate(zip(agree, differ, strict=True)) if all(both)), None)
+            if shows is not None and all(agree):
+                return mutant, shows
+            if shows is not None and nearly is None and sum(agree) >= 0.9 * len(agree):
+                nearly = mutant, shows
+        return nearly
 
     def wrong_answers(self) -> Sequence[Mutant]:
         """The mutants, and those that come with the kind of exercise."""

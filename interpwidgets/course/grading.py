@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -119,6 +119,7 @@ class _Run:
         self.failed: list[str] = []
 
     def verdicts(self, wanted: dict[str, Exercise], salt: str) -> Iterator[tuple[str, Verdict]]:
+        """The verdict on each exercise, in order, each as soon as it is known."""
         left = dict(wanted)
         while left:
             with _child() as child:
@@ -144,15 +145,17 @@ class _Run:
         task = {"cells": self.cells, "skip": self.skip, "memory": self.memory, "beside": str(self.beside)}
         child.tell(pack(task))
         while True:
-            said = child.hear(self.seconds)
+            said = child.hear(self.seconds + (_START if child.cell is None else 0))
             if "answers" in said:
                 break
-            child.cell = int(said["cell"])
-        known = [each.partition(":")[0] for each in self.failed]
-        self.failed += [str(each)[:2000] for each in said["failed"] if str(each).partition(":")[0] not in known]
-        answers = said["answers"]
-        if not isinstance(answers, dict):
+            if not isinstance(said.get("cell"), int):
+                raise GoneError(_NONSENSE)
+            child.cell = said["cell"]
+        answers, failed = said["answers"], said.get("failed")
+        if not isinstance(answers, dict) or not isinstance(failed, list):
             raise GoneError(_NONSENSE)
+        known = [each.partition(":")[0] for each in self.failed]
+        self.failed += [str(each)[:2000] for each in failed if str(each).partition(":")[0] not in known]
         return answers
 
     def judge(self, child: _Child, exercise: Exercise, given: Any, seed: int) -> Verdict:
@@ -165,15 +168,17 @@ class _Run:
             raise GoneError(_NONSENSE) from None
         if isinstance(exercise, Function) and kind == "function":
             inputs = exercise.inputs(seed)
-            child.tell(pack({"name": exercise.name, "inputs": inputs, "seconds": exercise.seconds}))
-            ran = self.ran(child, exercise, len(inputs))
+            seconds = min(self.seconds, exercise.seconds)
+            child.tell(pack({"name": exercise.name, "inputs": inputs, "seconds": seconds}))
+            ran = self.ran(child, seconds + _GRACE, len(inputs))
             return exercise.verdict(inputs, ran, seed)
         if isinstance(exercise, InView) != (kind == "view") and value is not Ellipsis:
             return Verdict(exercise, "error", f"{exercise!r} is not answered by a {kind}.")
         return exercise.judged(value, confidence, seed)
 
-    def ran(self, child: _Child, exercise: Function, count: int) -> list[Ran]:
-        said = child.hear(max(self.seconds, 2 * exercise.seconds))
+    def ran(self, child: _Child, seconds: float, count: int) -> list[Ran]:
+        """What a function did with the inputs, as the process says."""
+        said = child.hear(seconds)
         if "too_much" in said:
             raise GoneError(f"The outputs are {said['too_much']} bytes long.")
         try:
@@ -185,6 +190,8 @@ class _Run:
         return ran
 
 
+_START = 60  # seconds for the process to start
+_GRACE = 10  # seconds for a function to notice that its time is out
 _NONSENSE = "The notebook's process said what no answer says: was something patched?"
 
 
@@ -201,7 +208,8 @@ class _Child:
         self.cell: int | None = None  # that it is in
         self._heard: queue.Queue[bytes | None] = queue.Queue(maxsize=64)
         self.ended = threading.Event()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._listen)
 
     def tell(self, data: bytes) -> None:
         """Say something; a process that does not listen is found out when it is to be heard."""
@@ -212,7 +220,25 @@ class _Child:
             with contextlib.suppress(OSError, ValueError):
                 write_frame(stdin, data)  # type: ignore[arg-type]
 
-        threading.Thread(target=write, daemon=True).start()
+        self._start(write)
+
+    def end(self) -> None:
+        """End it, with all that it started, and let go of it."""
+        self.ended.set()
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(OSError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
+        for thread in self._threads:
+            thread.join(5)
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()  # type: ignore[union-attr]
+
+    def _start(self, work: Callable[[], None]) -> None:
+        self._threads.append(threading.Thread(target=work, daemon=True))
+        self._threads[-1].start()
 
     def hear(self, seconds: float) -> dict[str, Any]:
         """What it says next."""
@@ -271,9 +297,4 @@ def _child() -> Iterator[_Child]:
         try:
             yield child
         finally:
-            child.ended.set()
-            if hasattr(os, "killpg"):
-                with contextlib.suppress(OSError):
-                    os.killpg(process.pid, signal.SIGKILL)
-            process.kill()
-            process.wait()
+            child.end()

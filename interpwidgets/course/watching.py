@@ -74,7 +74,7 @@ class Watch:
         if key == "l":
             for each in self.lesson.exercises:
                 verdict = self.verdicts.get(each.name)
-                self.say(f"  {verdict.status if verdict else standing(each).state:<14} {each.title}")
+                self.say(f"  {standing(each).state if verdict is None else verdict.status:<14} {each.title}")
         elif now is None:
             self.say("Nothing is left in this lesson.")
         elif key == "h":

@@ -20,6 +20,7 @@ from interpwidgets.course.running import Ran
 __all__ = ["Other", "decode", "encode", "pack", "ran_from", "ran_to", "read_frame", "unpack", "write_frame"]
 
 _MOST = 64 << 20  # bytes in a frame
+_LARGEST = 16 << 20  # bytes of one text or array
 
 
 class Other:
@@ -34,6 +35,8 @@ class Other:
 
 def encode(value: Any) -> Any:
     """A value as JSON can say it."""
+    if isinstance(value, str) and len(value) > _LARGEST:
+        return {"other": f"a text of {len(value)} letters"}
     if value is None or isinstance(value, (bool, str)) or type(value) in (int, float):
         return value
     for kind in (list, tuple, set, frozenset):
@@ -49,6 +52,8 @@ def encode(value: Any) -> Any:
         return {"other": type(value).__name__[:80]}
     if array.dtype.kind not in "biufc":
         return {"other": type(value).__name__[:80]}
+    if array.nbytes > _LARGEST:
+        return {"other": f"an array of shape {list(array.shape)}, too large to look at"}
     data = b64encode(np.ascontiguousarray(array).tobytes()).decode()
     return {"array": data, "dtype": array.dtype.str, "shape": list(array.shape)}
 

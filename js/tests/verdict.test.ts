@@ -105,7 +105,7 @@ test("who passed needs no hint, and may read the solution", async () => {
   expect(button("hint")).toBe(undefined);
   expect(button("solution")).not.toBe(undefined);
   expect(el.querySelector(".iw-example")).toBe(null);
-  expect(el.querySelector(".iw-passed")).not.toBe(null);
+  expect(el.querySelector(".iw-is-passed")).not.toBe(null);
 });
 
 test("an error shows the learner's own lines", async () => {

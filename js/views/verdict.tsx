@@ -30,13 +30,13 @@ function Verdict() {
   const live = model.get<boolean>("_live");
   const { status, mark, misconception, said, frames, example, advice, seed } = verdict;
   return (
-    <section class={`iw-verdict iw-${status.replace(" ", "-")}`} aria-label={title}>
-      <header class="iw-row" role="status">
+    <section class={`iw-verdict iw-is-${status.replace(" ", "-")}`} aria-label={title}>
+      <div class="iw-row" role="status">
         <strong class="iw-title">{title}</strong>
         <b class="iw-found">
           {mark} {status}
         </b>
-      </header>
+      </div>
       {misconception && <p class="iw-misconception">{misconception}</p>}
       <Text text={said} />
       {frames && <pre class="iw-code">{frames}</pre>}
@@ -104,7 +104,7 @@ function Progress({ module, now }: { module: Traits["module"]; now: string }) {
       <ol aria-label={`Exercises of ${module.title}`}>
         {module.exercises.map(({ name, title, state }) => (
           <li
-            class={`iw-${state.replace(" ", "-")}`}
+            class={`iw-is-${state.replace(" ", "-")}`}
             aria-current={name === now ? "step" : undefined}
             aria-label={`${title}: ${state}`}
             title={`${title}: ${state}`}

@@ -301,3 +301,22 @@ def test_an_answer_that_fights_back_is_wrong():
     assert verdict.status == "wrong"
     assert "is a Hostile" in verdict.said
     assert "Hostile" in str(verdict)
+
+
+def test_a_misconception_is_named_through_a_second_mistake():
+    """Over the wrong axis, and overflowing: the one is named, on an input that shows it."""
+
+    def draw_scores(rng):
+        return (rng.normal(size=(rng.integers(2, 5), rng.integers(5, 8))),)
+
+    def softmax(scores):
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        return weights / weights.sum(-1, keepdims=True)
+
+    wrong = [Mutant("over the queries", lambda s: softmax(s.T).T, "Your columns sum to one.", "Which axis?")]
+    wrong += [Mutant(f"no. {i}", lambda s, i=i: s * i, "You multiply.", "Do not.") for i in range(2)]
+    exercise = function(draw=draw_scores, oracle=softmax, mutants=wrong, cases=[(np.array([[1000.0, 0.0]]),)])
+    with np.errstate(all="ignore"):
+        verdict = exercise.check(lambda s: np.exp(s) / np.exp(s).sum(0))
+    assert verdict.misconception == "over the queries"
+    assert np.isfinite(verdict.example.got).all()

@@ -71,7 +71,7 @@ def test_a_lesson_is_played_from_start_to_end(notebook, tmp_path):
 
     last = check("meaning", solved["meaning"])
     found(last, "passed")
-    assert last.locator("li.iw-passed").count() == len(index)
+    assert last.locator("li.iw-is-passed").count() == len(index)
     book.run(len(made.cells) - 1)
     assert "95" in book.output(len(made.cells) - 1).inner_text()
     book.tell("from interpwidgets.course.progress import events")
