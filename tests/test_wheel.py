@@ -88,7 +88,8 @@ def dist(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_holds_the_package_and_nothing_else(dist: Path):
     names = files(only(dist, "*.whl"))
-    assert {name for name in names if name.endswith(".js")} == {f"interpwidgets/static/{v}" for v in views(ROOT)}
+    scripts = {name for name in names if name.startswith("interpwidgets/static/") and name.endswith(".js")}
+    assert scripts == {f"interpwidgets/static/{view}" for view in views(ROOT)}
     kept = {".py", ".typed", ".js", ".css", ".json", ".jsonl", ".safetensors", ".md", ".txt"}
     assert {name for name in names if Path(name).suffix not in kept} == set()
     assert {name for name in names if not name.startswith("interpwidgets/") or "test" in Path(name).name} == set()

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Standing", "append", "events", "export", "home", "merge", "standing", "standings"]
 
 _LONGEST = 4000  # bytes: a line that is written in one go
-_TURN = threading.Lock()  # a lock on a file is the process's: among threads there is this one
+_unsaved: list[bytes] = []  # lines that found no room, for the next time
+_TURN = threading.RLock()  # a lock on a file is the process's: among threads there is this one
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,21 @@ def append(what: str, exercise: Exercise, **facts: Any) -> str:
     if len(line) > _LONGEST:
         event["answer"] = repr(event.get("answer"))[:200]
         line = (json.dumps(event, ensure_ascii=False, default=repr) + "\n").encode()
-    try:
-        write_line(home() / "events.jsonl", line)
-    except OSError as error:
-        return f"Your progress was not saved: {error.strerror or error} ({home()}). The verdict holds all the same."
+    with _TURN:
+        _unsaved.append(line)
+        try:
+            write_line(home() / "events.jsonl", b"".join(_unsaved))
+        except OSError as error:
+            return (
+                f"Your progress is not saved yet: {error.strerror or error} ({home()}). The verdict holds all the "
+                "same; what is not saved is kept, and saved with the next check that can be."
+            )
+        _unsaved.clear()
     return ""
 
 
 def write_line(path: Path, line: bytes) -> None:
-    """Add a whole line, or nothing: what was written of it is taken back if the disk is full."""
+    """Add whole lines, or nothing: what was written of it is taken back if the disk is full."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _TURN, path.open("ab+", buffering=0) as file, locked(file):
         end = file.seek(0, os.SEEK_END)

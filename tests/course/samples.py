@@ -43,21 +43,21 @@ MUTANTS = [
 ]
 
 
-def function(name="heads.share", **more):
+def function(name="sample.share", **more):
     return Function(name, **{**FACTS, "draw": draw, "oracle": share, "mutants": MUTANTS, **more})
 
 
 def in_view(**more):
     swapped = Mutant("swapped", lambda: [(3, 1)], "that is the other way round.", "Rows are layers.")
     facts = {"reads": ("layer", "head"), "oracle": lambda: [(1, 3), (0, 2)], "mutants": [swapped]}
-    return InView("heads.look", **{**FACTS, **facts, **more})
+    return InView("sample.look", **{**FACTS, **facts, **more})
 
 
 def estimate(**more):
     percent = Mutant("in percent", lambda: 40.0, "That is in percent.", "From 0 to 1.")
-    return Estimate("heads.guess", **{**FACTS, "oracle": lambda: 0.4, "within": 0.05, "mutants": [percent], **more})
+    return Estimate("sample.guess", **{**FACTS, "oracle": lambda: 0.4, "within": 0.05, "mutants": [percent], **more})
 
 
 def choice(**more):
     options = [Option("red", "It is not red."), Option("blue", "It is.", right=True), Option("green", "Not green.")]
-    return Choice("heads.colour", **{**FACTS, "options": options, **more})
+    return Choice("sample.colour", **{**FACTS, "options": options, **more})

@@ -25,7 +25,7 @@ from interpwidgets.errors import InputError
 def test_a_right_answer_passes_and_what_is_said_is_stable():
     exercise = function()
     said = {repr(exercise.check(lambda x: x / x.sum(-1, keepdims=True))) for _ in range(5)}
-    assert said == {"✓ heads.share: passed. 20 of 20 checks on fresh inputs."}
+    assert said == {"✓ sample.share: passed. 20 of 20 checks on fresh inputs."}
     assert exercise.check(share)
 
 
@@ -200,7 +200,7 @@ def test_a_prediction_is_written_down_and_judged_later():
 def test_a_check_is_written_down():
     function().check(over_columns)
     (event,) = events()
-    assert (event["exercise"], event["status"]) == ("heads.share", "wrong")
+    assert (event["exercise"], event["status"]) == ("sample.share", "wrong")
     assert event["misconception"] == "over the columns"
 
 

@@ -18,7 +18,7 @@ from interpwidgets.errors import InputError
 
 def _write_many(path, who, count):
     for number in range(count):
-        write_line(path, json.dumps({"exercise": "heads.share", "who": who, "n": number}).encode() + b"\n")
+        write_line(path, json.dumps({"exercise": "sample.share", "who": who, "n": number}).encode() + b"\n")
 
 
 def test_kernels_that_write_at_once_lose_nothing(tmp_path):
@@ -38,7 +38,7 @@ def test_kernels_that_write_at_once_lose_nothing(tmp_path):
 def test_a_line_that_was_cut_short_costs_that_line_only(home):
     function().check(share)
     with (home / "events.jsonl").open("ab") as file:
-        file.write(b'{"exercise": "heads.sh')  # a process died here
+        file.write(b'{"exercise": "sample.sh')  # a process died here
     function().check(share)
     assert [event["status"] for event in events()] == ["passed", "passed"]
     with (home / "events.jsonl").open("ab") as file:
@@ -84,13 +84,13 @@ def test_hints_are_given_one_by_one(capsys):
 
 def test_export_and_merge_are_idempotent(tmp_path, monkeypatch):
     function().check(share)
-    function("heads.other").check(lambda x: x)
+    function("sample.other").check(lambda x: x)
     assert export(tmp_path / "mine.jsonl") == 2
     monkeypatch.setenv("INTERPWIDGETS_HOME", str(tmp_path / "elsewhere"))
-    function("heads.third").check(share)
+    function("sample.third").check(share)
     assert merge(tmp_path / "mine.jsonl") == 2
     assert merge(tmp_path / "mine.jsonl") == 0
-    assert {event["exercise"] for event in events()} == {"heads.share", "heads.other", "heads.third"}
+    assert {event["exercise"] for event in events()} == {"sample.share", "sample.other", "sample.third"}
     assert standing(function()).state == "passed"
     (tmp_path / "none.jsonl").write_text("no progress\n")
     with pytest.raises(InputError, match="holds no progress"):
@@ -103,14 +103,14 @@ def test_a_folder_that_cannot_be_written_to_costs_no_verdict(home):
     home.chmod(0o500)
     verdict = function().check(share)
     assert verdict
-    assert "Your progress was not saved: Permission denied" in str(verdict)
+    assert "Your progress is not saved yet: Permission denied" in str(verdict)
 
 
 def test_a_home_that_is_a_file_costs_no_verdict(home):
     home.write_text("in the way")
     verdict = function().check(share)
     assert verdict
-    assert "Your progress was not saved" in str(verdict)
+    assert "Your progress is not saved yet" in str(verdict)
     assert home.read_text() == "in the way"
 
 
@@ -121,6 +121,9 @@ def test_a_full_disk_is_said_and_costs_no_verdict(home):
     verdict = function().check(share)
     assert verdict
     assert "No space left on device" in str(verdict)
+    (home / "events.jsonl").unlink()  # there is room again
+    function("sample.other").check(share)
+    assert [event["exercise"] for event in events()] == ["sample.share", "sample.other"]
 
 
 def test_what_was_half_written_is_taken_back(home, monkeypatch):

@@ -39,13 +39,13 @@ def share(x):
 # >>> solution: answer = ...
 answer = "the quick brown fox"
 # <<< solution
-exercise("heads.share").check(share)
+exercise("sample.share").check(share)
 '''
 EXERCISES = "from course.samples import function\n\nshare = function()\n"
 
 
 def write(folder, source=SOURCE, exercises=EXERCISES):
-    made = folder / "07_heads"
+    made = folder / "07_sample"
     made.mkdir()
     (made / "lesson.py").write_text(source)
     (made / "exercises.py").write_text(exercises)
@@ -62,7 +62,7 @@ def test_solutions_are_in_one_notebook_and_placeholders_in_the_other(tmp_path):
     mine, theirs = code(learner(lesson))[1], code(solved(lesson))[1]
     assert mine == (
         'def share(x):\n    """Rows that sum to one."""\n    raise NotImplementedError\n\n\n'
-        'answer = ...\nexercise("heads.share").check(share)'
+        'answer = ...\nexercise("sample.share").check(share)'
     )
     assert "raise NotImplementedError" not in theirs
     assert "return x / total" in theirs
@@ -92,8 +92,8 @@ def test_the_page_has_code_of_the_learner_and_folds_the_rest(tmp_path):
 
 def test_cells_know_their_exercises_and_the_lesson_its_length(tmp_path):
     lesson = write(tmp_path)
-    assert [cell.checks for cell in lesson.cells] == [[], [], [], ["heads.share"]]
-    assert (lesson.title, lesson.minutes, lesson.number, lesson.name) == ("Heads", 20, "07", "heads")
+    assert [cell.checks for cell in lesson.cells] == [[], [], [], ["sample.share"]]
+    assert (lesson.title, lesson.minutes, lesson.number, lesson.name) == ("Heads", 20, "07", "sample")
     again = tmp_path / "again.py"
     again.write_text(percent(lesson.cells))
     assert [cell.source for cell in read_cells(again)] == [
@@ -104,8 +104,8 @@ def test_cells_know_their_exercises_and_the_lesson_its_length(tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (('exercise("heads.share").check(share)', "share"), "nothing is checked"),
-        (("heads.share", "heads.shore"), "there is no exercise 'heads.shore'"),
+        (('exercise("sample.share").check(share)', "share"), "nothing is checked"),
+        (("sample.share", "sample.shore"), "there is no exercise 'sample.shore'"),
         (("# Write it.", "# Write it: total = x.sum(-1, keepdims=True)"), "shows a line of the solution"),
         (('print("two", 2)', "!pip install torch"), "has no place in a lesson"),
         (('print("two", 2)', 'open("https://example.org")'), "has no place in a lesson"),
@@ -136,13 +136,13 @@ def test_a_check_without_a_solution_is_noticed(tmp_path):
 
 def test_notebooks_beside_the_source_are_noticed(tmp_path):
     lesson = write(tmp_path)
-    (lesson.folder / "heads.ipynb").write_text("{}")
+    (lesson.folder / "sample.ipynb").write_text("{}")
     assert any("is not kept in git" in problem for problem in lint(lesson))
 
 
 def test_exercises_are_called_after_their_lesson_and_once(tmp_path):
     other = write(tmp_path, exercises='from course.samples import function\nshare = function("tails.share")\n')
-    with pytest.raises(InputError, match="its exercises are called heads"):
+    with pytest.raises(InputError, match="its exercises are called sample"):
         _ = other.exercises
     (other.folder / "exercises.py").write_text("from course.samples import function\na, b = function(), function()\n")
     with pytest.raises(InputError, match="two exercises are called"):
@@ -155,7 +155,7 @@ def test_the_builder_writes_the_same_bytes_and_fails_on_a_bad_lesson(tmp_path, m
     assert main(["07", "--out", str(tmp_path / "one")]) == 0
     assert main(["07", "--out", str(tmp_path / "two")]) == 0
     names = sorted(str(path.relative_to(tmp_path / "one")) for path in (tmp_path / "one").rglob("*.*"))
-    assert names == ["learner/07_heads.ipynb", "pages/07_heads.md", "solved/07_heads.ipynb"]
+    assert names == ["learner/07_sample.ipynb", "pages/07_sample.md", "solved/07_sample.ipynb"]
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     capsys.readouterr()
