@@ -48,8 +48,10 @@ def held_out(context: int, seed: int = 0) -> bool:
 
 
 def window(tokens: Tokens, position: int) -> tuple[Text, slice]:
-    """The text around a position, and which part of its context that is."""
-    part = slice(max(position - BEFORE, 0), min(position + AFTER + 1, len(tokens)))
+    """The text around a position, and which part of its context that is; all are as long, or length would tell."""
+    size = BEFORE + 1 + AFTER
+    start = max(min(position - BEFORE, len(tokens) - size), 0)
+    part = slice(start, min(start + size, len(tokens)))
     ids = None if tokens.ids is None else tokens.ids[part]
     return Text(Tokens(tokens.text[part], ids, tokens.special[part]), part.start), part
 
@@ -57,9 +59,9 @@ def window(tokens: Tokens, position: int) -> tuple[Text, slice]:
 def evidence(source: Source, feature: int, *, seed: int = 0, most: int = 30) -> Evidence:
     """Draw examples of a feature for both sides: up to `most` in which it is active, and as many in which it is not.
 
-    Of the latter, half are text at random, and half are *hard*: they activate features that are like this one. All
-    are as long, around a position drawn in the same way; one is drawn from a context. A text that is held out and, word
-    by word, also among those to learn from, is left out.
+    Of the latter, half are text at random, and half are *hard*: they activate features that are like this one. A
+    context gives at most one text of either kind, and all texts are as long, if their contexts are. A text that is held
+    out and, word by word, also among those to learn from, is left out.
     """
     rng = np.random.default_rng([seed, feature])
     places = source.places(feature)

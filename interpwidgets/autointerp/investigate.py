@@ -36,6 +36,7 @@ _EDITS = 240  # thought of, for a labeler that costs nothing
 _FEW = 48  # for one that does
 _REACH = (0, -1, 1, -2)  # tokens around the strongest that are swapped, in turn
 _LEAST = 0.01  # bits that an experiment has to promise
+_BOTH = 2  # times that a label has to say either before it is believed
 
 Floats = NDArray[np.float64]
 
@@ -153,14 +154,6 @@ class _Edit:
     edited: int
     position: int
 
-    def same(self, other: _Edit) -> bool:
-        """Whether the other is the same swap at the same place of the same text, or near enough: one text, one word."""
-        return self.snippet is other.snippet or (
-            self.edited - self.position == other.edited - other.position
-            and self.after.words[self.edited] == other.after.words[other.edited]
-            and self.snippet.text.words[self.edited] == other.snippet.text.words[other.edited]
-        )
-
 
 def investigate(
     store: FeatureStore,
@@ -180,9 +173,9 @@ def investigate(
 
     `labels` are those that the labeler makes of half of the examples, unless they are given; texts are edited in the
     other half. Every experiment is the one that promises to tell the most (expected information, Lindley 1956), no
-    text is used twice for the same swap, and outcomes count as independent. It ends when something is believed with
-    `enough`, after `steps`, or when the labels agree on all that is left. Raises InputError if the store has no model,
-    or there are fewer than two labels to tell apart.
+    text is used twice, and outcomes count as independent. It ends when something is believed with `enough` (a label
+    only if it has said both "active" and "not" twice), after `steps`, or when the labels agree on all that is left.
+    Raises InputError if the store has no model, or there are fewer than two labels to tell apart.
     """
     for name, value, low, high in (("noise", noise, 0, 0.5), ("enough", enough, 0.5, 1)):
         if not low < value < high:
@@ -195,32 +188,55 @@ def investigate(
     if len(labels) < 2:
         raise InputError(f"There are two labels or more to tell apart; of feature {feature} there is {len(labels)}.")
     rng = np.random.default_rng([seed, feature])
-    edits = _edits(source, here, rng, _EDITS if isinstance(labeler, StatisticsLabeler) else _FEW)
+    edits = _edits(source, here, labels, rng, _EDITS if isinstance(labeler, StatisticsLabeler) else _FEW)
     said = _predictions(labeler, labels, edits)
     active = np.clip(said * (1 - noise) + (1 - said) * noise, noise, 1 - noise)
     later = np.array([edit.edited > edit.position for edit in edits], dtype=bool)
     prior = np.full(len(labels) + 1, 1 / (len(labels) + 1))
-    belief, used, ended = prior, np.zeros(len(edits), dtype=bool), ""
+    belief, left = prior, np.arange(len(edits))
     done: list[Step] = []
-    while not ended:
+    while True:
         none = np.where(later, active @ belief[:-1] / belief[:-1].sum(), 0.5)
         every = np.column_stack([active, none])  # [edit, label or none]
-        promise = np.where(used, -1.0, _information(every, belief)) if len(edits) else np.zeros(0)
-        best = int(np.argmax(promise)) if len(edits) else -1
-        if belief.max() >= enough:
-            ended = _BELIEVED
-        elif len(done) == steps:
-            ended = f"{steps} experiments were not enough."
-        elif best < 0 or promise[best] < _LEAST:
-            ended = "Nothing is left on which the labels disagree." if done else "The labels agree on every edit tried."
-        else:
-            edit = edits[best]
-            now = float(store.features_of(edit.ids).of(feature)[edit.at])
-            likely = every[best] if now > 0 else 1 - every[best]
-            belief = belief * likely / (belief @ likely)
-            used |= np.array([edit.same(each) for each in edits])
-            done.append(_step(edit, now, said[best], promise[best], belief))
+        believed = belief.max() >= enough
+        some = _untried(int(belief.argmax()), said, left, done) if believed else left
+        promise = _information(every[some], belief)
+        if ended := _end(believed and not len(some), len(done), steps, promise):
+            break
+        best = int(some[promise.argmax()])
+        edit = edits[best]
+        now = float(store.features_of(edit.ids).of(feature)[edit.at])
+        likely = every[best] if now > 0 else 1 - every[best]
+        belief = belief * likely / (belief @ likely)
+        done.append(_step(edit, now, said[best], float(promise.max()), belief))
+        left = left[[edits[i].snippet is not edit.snippet for i in left]]
     return Investigation(feature, labels, noise, tuple(prior.tolist()), tuple(done), ended)
+
+
+def _end(believed: bool, done: int, steps: int, promise: Floats) -> str:
+    """Why it is over; nothing if it is not."""
+    if believed:
+        return _BELIEVED
+    if done == steps:
+        return f"{steps} experiments were not enough."
+    if promise.max(initial=0.0) < _LEAST:
+        return "Nothing is left on which the labels disagree." if done else "The labels agree on every edit tried."
+    return ""
+
+
+def _untried(best: int, said: Floats, left: NDArray[np.int64], done: Sequence[Step]) -> NDArray[np.int64]:
+    """Edits on which a label that is believed says what it has hardly said yet, "active" or "not".
+
+    Most features are silent at most tokens: who always says "not" is nearly always right.
+    """
+    if best == said.shape[1]:
+        return left[:0]
+    for yes in (True, False):
+        if sum((step.said[best] > 0.5) is yes for step in done) < _BOTH:
+            some = left[(said[left, best] > 0.5) == yes]
+            if len(some):
+                return some
+    return left[:0]
 
 
 def _predictions(labeler: Labeler, labels: Sequence[str], edits: Sequence[_Edit]) -> Floats:
@@ -251,7 +267,7 @@ def _entropy(p: Floats) -> Floats:
     return found
 
 
-def _edits(source: OfStore, here: Evidence, rng: np.random.Generator, count: int) -> list[_Edit]:
+def _edits(source: OfStore, here: Evidence, labels: Sequence[str], rng: np.random.Generator, count: int) -> list[_Edit]:
     """Held-out texts with one token swapped for another that stands in such a place in an example.
 
     A text is edited at its strongest activation or beside it. One without the feature is edited at random, so that
@@ -260,7 +276,7 @@ def _edits(source: OfStore, here: Evidence, rng: np.random.Generator, count: int
     snippets = here.test or here.train
     if not snippets:
         return []
-    words = _pool(here)
+    words = _pool(here, labels)
     if not words:
         return []
     found: dict[tuple[int, int, int], _Edit] = {}
@@ -282,20 +298,23 @@ def _edits(source: OfStore, here: Evidence, rng: np.random.Generator, count: int
     return list(found.values())
 
 
-def _pool(here: Evidence) -> list[tuple[int, str | bytes, bool]]:
-    """Tokens to swap in: as often as they stand at, before or after an activation, and as many others."""
+def _pool(here: Evidence, labels: Sequence[str]) -> list[tuple[int, str | bytes, bool]]:
+    """Tokens to swap in: a third stand at or beside activations, a third elsewhere, a third are named in a label."""
     near, others = [], []
+    named: dict[int, tuple[int, str | bytes, bool]] = {}
+    said = {part for label in labels for word in label.split(" ") for part in (word, word.removesuffix(","))}
     for snippet in here.train:
         tokens = snippet.text.tokens
         assert tokens.ids is not None
         rows = list(zip(tokens.ids.tolist(), tokens.text, tokens.special.tolist(), strict=True))
+        named.update({row[0]: row for row, word in zip(rows, snippet.text.words, strict=True) if word in said})
         if snippet.positive:
             at = int(snippet.activations.argmax())
             near += rows[max(at - 1, 0) : at + 2]
         else:
             others += rows
     step = max(1, len(others) // max(len(near), 1))
-    return [*near, *others[::step]]
+    return [*near, *others[::step], *(list(named.values()) * (len(near) // max(len(named), 1)))]
 
 
 def _edit(source: OfStore, snippet: Snippet, at: int, edited: int, token: int, name: str | bytes) -> _Edit:

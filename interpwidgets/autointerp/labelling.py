@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from interpwidgets.autointerp.kinds import kinds as two_kinds
 from interpwidgets.autointerp.labeler import Labeler
 from interpwidgets.autointerp.report import Labelled, Report
 from interpwidgets.autointerp.scores import scores
-from interpwidgets.autointerp.sources import OfStore, Source
+from interpwidgets.autointerp.sources import OfStore, Sampled, Source
 from interpwidgets.autointerp.statistics import StatisticsLabeler
 from interpwidgets.errors import BudgetError, InputError
 from interpwidgets.features import FeatureStore, Label
@@ -73,6 +74,7 @@ def _others(controls: bool | Others) -> dict[str, tuple[Model, Dictionary]]:
         if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], Dictionary)):
             raise InputError(f"A control is a (model, dictionary); {name!r} is {type(pair).__name__}.")
         found[name] = (as_model(pair[0]), pair[1])
+        pair[1].check(found[name][0])
     return found
 
 
@@ -138,8 +140,8 @@ class _Work:
         features = [each.feature for each in some]
         source, model = self.source, self.source.model
 
-        def of(make: Callable[[], Source]) -> Callable[[], list[Labelled]]:
-            return lambda: self._all(make(), range(len(features)))
+        def of(make: Callable[[], Sampled]) -> Callable[[], list[Labelled]]:
+            return lambda: self._all(make())
 
         made: dict[str, Callable[[], list[Labelled]]] = {
             "shuffled labels": lambda: self._shuffled(some, found, rng),
@@ -150,19 +152,16 @@ class _Work:
             made["random directions, untrained model"] = of(
                 lambda: control.random_directions(source, control.untrained(model, self.seed), features, self.seed)
             )
-        for name, (other, dictionary) in others.items():
-            theirs = rng.permutation(dictionary.d_dict)[: len(features)].tolist()
-            made[name] = of(
-                lambda other=other, dictionary=dictionary, theirs=theirs: control.their_features(  # type: ignore[misc]
-                    source, other, dictionary, theirs, self.seed
-                )
-            )
+        for name, (other, one) in others.items():
+            theirs = rng.permutation(one.d_dict)[: len(features)].tolist()
+            made[name] = of(partial(control.their_features, source, other, one, theirs, self.seed))
         return made
 
-    def _all(self, source: Source, features: Sequence[int]) -> list[Labelled]:
-        with self._bar(len(features), "controls") as bar:
+    def _all(self, source: Sampled) -> list[Labelled]:
+        count = source.dense.shape[1]
+        with self._bar(count, "controls") as bar:
             made = []
-            for feature in features:
+            for feature in range(count):
                 made.append(self._one(source, feature))
                 bar.update()
         return [each for each in made if each is not None]

@@ -49,7 +49,7 @@ def scores(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, Score]:
-    """Score a label on the examples held out; each with a bootstrap interval over contexts.
+    """Score a label on the examples held out; each with a bootstrap interval over contexts (BCa: Efron 1987).
 
     A score is NaN with n = 0 if there are fewer than four examples of either kind, and without `simulation` those of
     it are. Where every answer is right, resampling would say [1, 1]: the lower end is then that of Clopper and Pearson
@@ -108,7 +108,7 @@ def _line(rows: Sequence[Floats], train: Sequence[Snippet]) -> tuple[float, floa
 
 
 class _Draws:
-    """Bootstrap over contexts, those with and without the feature apart: how often each is drawn."""
+    """How often each context counts: once; all but one of them; as drawn, those with the feature and others apart."""
 
     def __init__(self, test: Sequence[Snippet], level: float, seed: int) -> None:
         self.test, self.level = test, level
@@ -116,15 +116,17 @@ class _Draws:
         positive = np.zeros(len(contexts), dtype=bool)
         np.logical_or.at(positive, self.place, [snippet.positive for snippet in test])
         rng = np.random.default_rng(seed)
-        self.counts = np.zeros((_RESAMPLES, len(contexts)))
+        draws = np.zeros((_RESAMPLES, len(contexts)))
         for kind in (True, False):
             (which,) = np.nonzero(positive == kind)
             if len(which):
-                self.counts[:, which] = rng.multinomial(len(which), np.full(len(which), 1 / len(which)), _RESAMPLES)
+                draws[:, which] = rng.multinomial(len(which), np.full(len(which), 1 / len(which)), _RESAMPLES)
+        every = np.ones((1, len(contexts)))
+        self.counts = np.concatenate([every, 1 - np.eye(len(contexts)), draws])  # [count, context]
 
     def yes_no(self, name: str, said: Floats, right: NDArray[np.bool_], items: NDArray[np.int64]) -> dict[str, Score]:
         """Balanced accuracy and area under the curve of answers [item], about texts."""
-        weights = np.concatenate([np.ones((1, len(items))), self.counts[:, self.place[items]]])  # the first: no draw
+        weights = self.counts[:, self.place[items]]
         yes, no = weights[:, right], weights[:, ~right]
         with np.errstate(invalid="ignore"):  # a draw may have none of a kind
             recall = yes @ (said[right] > 0.5) / yes.sum(1)
@@ -145,7 +147,7 @@ class _Draws:
             x, y = np.asarray(row, dtype=np.float64), snippet.activations.astype(np.float64)
             error = y - line[0] - line[1] * x
             sums[number] = [len(x), x.sum(), y.sum(), x @ x, y @ y, x @ y, error @ error]
-        weights = np.concatenate([np.ones((1, len(rows))), self.counts[:, self.place]])
+        weights = self.counts[:, self.place]
         n, x1, y1, xx, yy, xy, error2 = (weights @ sums).T
         x_spread, y_spread = np.maximum(xx - x1**2 / n, 0), np.maximum(yy - y1**2 / n, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -157,9 +159,16 @@ class _Draws:
         }
 
     def _score(self, name: str, values: Floats, n: int, fewest: int | None = None) -> Score:
-        """The first value, and the interval that the others give."""
+        """The value of all, and the interval that the draws give: their quantiles, shifted for bias and skewness."""
         value, tail = float(values[0]), (1 - self.level) / 2
-        low, high = np.nanquantile(values[1:], [tail, 1 - tail])
+        without, drawn = values[1:-_RESAMPLES], values[-_RESAMPLES:]
+        below = float(np.mean(drawn < value) + np.mean(drawn == value) / 2)
+        bias = stats.norm.ppf(np.clip(below, 1 / _RESAMPLES, 1 - 1 / _RESAMPLES))
+        pull = np.nanmean(without) - without
+        spread = float(np.nansum(pull**2))
+        skew = float(np.nansum(pull**3)) / (6 * spread**1.5) if spread > 0 else 0.0
+        shifted = bias + stats.norm.ppf([tail, 1 - tail])
+        low, high = np.nanquantile(drawn, stats.norm.cdf(bias + shifted / (1 - skew * shifted)))
         if fewest is not None and value == 1:
             low = min(low, float(stats.beta.ppf(tail, fewest, 1)))
         if fewest is not None and value == 0:
