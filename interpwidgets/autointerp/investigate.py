@@ -233,7 +233,7 @@ def _untried(best: int, said: Floats, left: NDArray[np.int64], done: Sequence[St
         return left[:0]
     for yes in (True, False):
         if sum((step.said[best] > 0.5) is yes for step in done) < _BOTH:
-            some = left[(said[left, best] > 0.5) == yes]
+            some: NDArray[np.int64] = left[(said[left, best] > 0.5) == yes]
             if len(some):
                 return some
     return left[:0]

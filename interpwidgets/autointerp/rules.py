@@ -104,16 +104,10 @@ class Rule:
     @classmethod
     def parse(cls, label: str) -> Rule:
         """Read a label; InputError if it is no rule."""
-        match = re.fullmatch(r"(.*?)(?: after (.+?))?(?: before (.+?))?", label, flags=re.S)
-        assert match
-        what, after, before = match.groups()
-        rule = cls(after=_tokens(after), before=_tokens(before))
-        if what in SHAPES or re.fullmatch(re.escape(ENDING) + r"\w+", what):
-            return cls((), rule.after, rule.before, what)
-        if what == "a token" and (after or before):
-            return rule
-        if what.startswith(("the token ", "one of: ")):
-            return cls(_tokens(what.removeprefix("the token ")), rule.after, rule.before)
+        match = _GRAMMAR.fullmatch(label)
+        if match and (match["shape"] or match["token"] or match["after"] or match["before"]):
+            lists = (_tokens(match[name]) for name in ("token", "after", "before"))
+            return cls(*lists, shape=match["shape"] or "")
         raise InputError(
             f"{label!r} is no rule that can be applied to text. Rules read like: the token ␣Paris · one of: ␣a, ␣the · "
             f"a token after ␣the · {' · '.join(SHAPES)}."
@@ -133,3 +127,10 @@ def _tokens(said: str | None) -> tuple[str, ...]:
     if said is None:
         return ()
     return tuple(said.removeprefix("one of: ").split(", ")) if said.startswith("one of: ") else (said,)
+
+
+_LIST = r"one of: [^ ]+(?:, [^ ]+)+"
+_GRAMMAR = re.compile(
+    rf"(?:(?P<shape>{'|'.join(map(re.escape, SHAPES))}|{ENDING}\w+)|(?:the token (?=[^ ])|(?=one of: ))"
+    rf"(?P<token>{_LIST}|[^ ]+)|a token)(?: after (?P<after>{_LIST}|[^ ]+))?(?: before (?P<before>{_LIST}|[^ ]+))?"
+)

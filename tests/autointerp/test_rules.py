@@ -23,6 +23,12 @@ HOSTILE = [
     " before x",
     "one of: a",
     "the token",
+    "after",
+    "before",
+    "of:",
+    "token",
+    "a,",
+    ",,",
 ]
 words = st.lists(
     st.one_of(st.sampled_from(HOSTILE), st.text(min_size=1, max_size=6)), min_size=1, max_size=4, unique=True
