@@ -48,7 +48,16 @@ def examine() -> Iterator[Finding]:
     yield _tried("a model", _model, "reinstall interpwidgets")
     yield _tried("progress", _progress, "name a folder that you may write to: INTERPWIDGETS_HOME=…")
     yield _tried("disk", _disk, f"make room: {_ROOM} MB")
+    if (home() / "workshop.json").exists():
+        yield _workshop()
     yield Finding("processors", True, f"{os.cpu_count()}; lessons use one")
+
+
+def _workshop() -> Finding:
+    from interpwidgets.course.workshop import status
+
+    found = status()
+    return Finding("workshop", not found.error, str(found))
 
 
 def _tried(what: str, look: Callable[[], str], remedy: str) -> Finding:

@@ -209,15 +209,15 @@ class Function(Exercise):
                 advice="Work on a copy (.clone(), .copy()), or use an operation that makes a new array.",
                 seed=seed,
             )
-        first = wrong[0]
-        if ran[first].error:
-            often = "" if len(wrong) == len(inputs) else f" (on {len(wrong)} of {len(inputs)} inputs)"
-            return self._said("error", f"{ran[first].error}{often}", frames=ran[first].frames, seed=seed)
         if (found := self.recognised(inputs, ran, right)) is not None:
             mutant, first = found
             example = CounterExample(inputs[first], ran[first].value, right[first], said[first])
             named = {"misconception": mutant.name, "advice": mutant.advice}
             return self._said("wrong", mutant.why, example=example, seed=seed, **named)
+        first = wrong[0]
+        if ran[first].error:
+            often = "" if len(wrong) == len(inputs) else f" (on {len(wrong)} of {len(inputs)} inputs)"
+            return self._said("error", f"{ran[first].error}{often}", frames=ran[first].frames, seed=seed)
         example = CounterExample(inputs[first], ran[first].value, right[first], said[first])
         good = len(inputs) - len(wrong)
         count = f"Right on {good} of {len(inputs)} inputs." if good else f"Wrong on all {len(inputs)} inputs."
@@ -232,12 +232,12 @@ class Function(Exercise):
         """
         nearly: tuple[Mutant, int] | None = None
         for mutant in self.wrong_answers():
-            try:
-                theirs = [mutant.answer(*copied(arguments)) for arguments in inputs]
-                agree = [not each.error and not self.same(each.value, v) for each, v in zip(ran, theirs, strict=True)]
-                differ = [bool(self.same(value, expected)) for value, expected in zip(theirs, right, strict=True)]
-            except Exception:  # noqa: BLE001, S112  a wrong function may fail where the learner's does not
-                continue
+            theirs = run_all(mutant.answer, inputs, self.seconds)
+            agree = [
+                bool(mine.error) if other.error else not mine.error and not self.same(mine.value, other.value)
+                for mine, other in zip(ran, theirs, strict=True)
+            ]
+            differ = [not each.error and bool(self.same(each.value, v)) for each, v in zip(theirs, right, strict=True)]
             shows = next((i for i, both in enumerate(zip(agree, differ, strict=True)) if all(both)), None)
             if shows is not None and all(agree):
                 return mutant, shows

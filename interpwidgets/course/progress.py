@@ -39,7 +39,7 @@ class Standing:
     tries: int = 0
     hints: int = 0
     solution: bool = False  # it was shown
-    answer: Any = None  # the latest that was given with confidence
+    answer: Any = None  # the first that was given with confidence: a prediction is none once the result is seen
     confidence: float | None = None
 
 
@@ -72,6 +72,10 @@ def append(what: str, exercise: Exercise, **facts: Any) -> str:
                 "same; what is not saved is kept, and saved with the next check that can be."
             )
         _unsaved.clear()
+    if (home() / "workshop.json").exists():  # she has joined one, which another thread tells
+        from interpwidgets.course.workshop import nudge
+
+        nudge()
     return ""
 
 
@@ -145,8 +149,8 @@ def standing(exercise: Exercise, known: dict[str, list[dict[str, Any]]] | None =
         tries=len(tries),
         hints=max((event.get("number", 0) for event in now if event["what"] == "hint"), default=0),
         solution=any(event["what"] == "solution" for event in now),
-        answer=given[-1].get("answer") if given else None,
-        confidence=given[-1]["confidence"] if given else None,
+        answer=given[0].get("answer") if given else None,
+        confidence=given[0]["confidence"] if given else None,
     )
 
 

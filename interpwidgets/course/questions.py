@@ -88,7 +88,7 @@ class Confident(Exercise):
         if sure is None or not 0 <= sure <= 1:
             return self._said("error", f"How sure are you, from 0 to 1? check({answer!r}, confidence=0.7)")
         if self.later:
-            said = f"You said {answer!r}, {100 * sure:.0f} % sure. We come back to it."
+            said = f"You said {answer!r}, {100 * sure:.0f} % sure. We come back to it; what you say first counts."
             return self._said("recorded", said, answer=answer, confidence=float(sure))
         return self.settled(answer, float(sure))
 

@@ -192,6 +192,8 @@ def test_a_prediction_is_written_down_and_judged_later():
     assert "0.4" not in verdict.said
     kept = standing(exercise)
     assert (kept.answer, kept.confidence) == (0.9, 0.8)
+    exercise.check(0.4, confidence=1.0)  # after the result was seen
+    assert standing(exercise).answer == 0.9
     settled = exercise.settled(kept.answer, kept.confidence)
     assert settled.score == pytest.approx(0.64)
     assert "It is 0.4" in settled.said
@@ -320,3 +322,17 @@ def test_a_misconception_is_named_through_a_second_mistake():
         verdict = exercise.check(lambda s: np.exp(s) / np.exp(s).sum(0))
     assert verdict.misconception == "over the queries"
     assert np.isfinite(verdict.example.got).all()
+
+
+def test_a_misconception_is_named_though_it_fails_on_some_inputs():
+    """A wrong answer that raises on two rows, as foreseen: it is its misconception, not its error, that is said."""
+
+    def picky(x):
+        if x.shape[0] == 2:
+            raise IndexError("too few")
+        return x + 1
+
+    exercise = function(mutants=[*MUTANTS, Mutant("adds one", picky, "You add one.", "Divide.")])
+    assert exercise.check(picky).misconception == "adds one"
+    verdict = exercise.check(lambda x: x.tolist()[9])
+    assert verdict.status == "error"
