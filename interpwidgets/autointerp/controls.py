@@ -7,7 +7,8 @@
 | random directions | directions at random, active as often as the features | what any direction would get |
 | untrained model | the same in the model with new weights, or a dictionary of one | what needs no training |
 
-The first two are at chance if nothing leaks. The others need not be: tokens can be told apart in any direction.
+"Other tokens" is at chance if nothing leaks, and "shuffled labels" nearly: features share text. The others need not be:
+tokens can be told apart in any direction.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ _EDITS = 240  # thought of, for a labeler that costs nothing
 _FEW = 48  # for one that does
 _REACH = (0, -1, 1, -2)  # tokens around the strongest that are swapped, in turn
 _LEAST = 0.01  # bits that an experiment has to promise
-_BOTH = 2  # times that a label has to say either before it is believed
+_BOTH = 2  # trials of each kind that a label has to stand before it is believed
 
 Floats = NDArray[np.float64]
 
@@ -174,7 +174,8 @@ def investigate(
     `labels` are those that the labeler makes of half of the examples, unless they are given; texts are edited in the
     other half. Every experiment is the one that promises to tell the most (expected information, Lindley 1956), no
     text is used twice, and outcomes count as independent. It ends when something is believed with `enough` (a label
-    only if it has said both "active" and "not" twice), after `steps`, or when the labels agree on all that is left.
+    only after it was tried twice where it says "active" and where it says "not", of texts that were active and of
+    others, as far as there are any), after `steps`, or when the labels agree on all that is left.
     Raises InputError if the store has no model, or there are fewer than two labels to tell apart.
     """
     for name, value, low, high in (("noise", noise, 0, 0.5), ("enough", enough, 0.5, 1)):
@@ -192,6 +193,7 @@ def investigate(
     said = _predictions(labeler, labels, edits)
     active = np.clip(said * (1 - noise) + (1 - said) * noise, noise, 1 - noise)
     later = np.array([edit.edited > edit.position for edit in edits], dtype=bool)
+    was = np.array([edit.snippet.activations[edit.position] > 0 for edit in edits], dtype=bool)
     prior = np.full(len(labels) + 1, 1 / (len(labels) + 1))
     belief, left = prior, np.arange(len(edits))
     done: list[Step] = []
@@ -199,9 +201,9 @@ def investigate(
         none = np.where(later, active @ belief[:-1] / belief[:-1].sum(), 0.5)
         every = np.column_stack([active, none])  # [edit, label or none]
         believed = belief.max() >= enough
-        some = _untried(int(belief.argmax()), said, left, done) if believed else left
+        some = _untried(int(belief.argmax()), said, was, left, done) if believed else left
         promise = _information(every[some], belief)
-        if ended := _end(believed and not len(some), len(done), steps, promise):
+        if ended := _end(believed, some, len(done), steps, promise):
             break
         best = int(some[promise.argmax()])
         edit = edits[best]
@@ -213,29 +215,33 @@ def investigate(
     return Investigation(feature, labels, noise, tuple(prior.tolist()), tuple(done), ended)
 
 
-def _end(believed: bool, done: int, steps: int, promise: Floats) -> str:
-    """Why it is over; nothing if it is not."""
-    if believed:
+def _end(believed: bool, some: NDArray[np.int64], done: int, steps: int, promise: Floats) -> str:
+    """Why it is over, with some edits that may be tried; nothing if it is not."""
+    if believed and not len(some):
         return _BELIEVED
     if done == steps:
         return f"{steps} experiments were not enough."
-    if promise.max(initial=0.0) < _LEAST:
+    if not believed and promise.max(initial=0.0) < _LEAST:
         return "Nothing is left on which the labels disagree." if done else "The labels agree on every edit tried."
     return ""
 
 
-def _untried(best: int, said: Floats, left: NDArray[np.int64], done: Sequence[Step]) -> NDArray[np.int64]:
-    """Edits on which a label that is believed says what it has hardly said yet, "active" or "not".
+def _untried(
+    best: int, said: Floats, active: NDArray[np.bool_], left: NDArray[np.int64], done: Sequence[Step]
+) -> NDArray[np.int64]:
+    """Edits to try before a label is believed: where it says "active", or "not", and the text was before, or was not.
 
-    Most features are silent at most tokens: who always says "not" is nearly always right.
+    Most features are silent at most tokens, so that who says "not" is nearly always right; and who says "active" is
+    right wherever an edit changes nothing.
     """
     if best == said.shape[1]:
         return left[:0]
     for yes in (True, False):
-        if sum((step.said[best] > 0.5) is yes for step in done) < _BOTH:
-            some: NDArray[np.int64] = left[(said[left, best] > 0.5) == yes]
-            if len(some):
-                return some
+        for was in (True, False):
+            if sum((step.said[best] > 0.5) is yes and (step.was > 0) is was for step in done) < _BOTH:
+                some: NDArray[np.int64] = left[((said[left, best] > 0.5) == yes) & (active[left] == was)]
+                if len(some):
+                    return some
     return left[:0]
 
 

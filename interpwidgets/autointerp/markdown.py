@@ -11,7 +11,7 @@ __all__ = ["escaped", "table"]
 
 def escaped(text: str) -> str:
     """A text that Markdown and the HTML made of it show as it is, in one line."""
-    return re.sub(r"([\\`*_{}\[\]()#+!|~$:])", r"\\\1", html.escape(" ".join(text.split())))
+    return re.sub(r"([\\`*_{}\[\]()#+!|~$])", r"\\\1", html.escape(" ".join(text.split())))
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:

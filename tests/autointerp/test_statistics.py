@@ -61,7 +61,7 @@ def test_scored_on_what_it_learnt_from_noise_would_not_be_at_chance(rng: np.rand
         here = evidence(source, feature)
         if said := labeler.label(here.train):
             leaky.append(scores(labeler, said[0], type(here)(feature, here.train, here.train))["detection"].value)
-    assert np.mean(leaky) > 0.55
+    assert np.mean(leaky) > 0.5 + 3 * np.std(leaky) / len(leaky) ** 0.5
 
 
 def test_several_candidates_differ(rng: np.random.Generator) -> None:
