@@ -3,6 +3,7 @@
 interpwidgets demo --out build/demo     a page and a picture of the shipped model, to look at at once
 interpwidgets publish article.ipynb     a notebook as one page, its views alive without a kernel
 interpwidgets learn                     the course; check, grade, progress and doctor go with it
+interpwidgets workshop serve            a class's progress on one live board
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from interpwidgets import __version__
 from interpwidgets.course.commands import add_commands
+from interpwidgets.course.workshop.commands import add_workshop
 from interpwidgets.errors import InputError, InterpError
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     publish.add_argument("--code", action="store_true", help="keep the code, folded")
     publish.add_argument("--max-mb", type=float, default=1, help="megabytes of data a view (%(default)s)")
     add_commands(commands)
+    add_workshop(commands)
     given = parser.parse_args(arguments)
     try:
         if given.command == "publish":
