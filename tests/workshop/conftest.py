@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import urllib.error
 import urllib.request
@@ -15,7 +16,7 @@ pytest.importorskip("sqlalchemy")
 
 from interpwidgets.course.workshop import client
 from interpwidgets.course.workshop.server import Rate, Server
-from interpwidgets.course.workshop.store import Store
+from interpwidgets.course.workshop.store import Store, _tables
 
 SHARE = SimpleNamespace(name="heads.share", version=1)
 
@@ -43,8 +44,15 @@ def home(tmp_path, monkeypatch):
 
 @pytest.fixture
 def start(tmp_path):
-    """`with start() as server:`; the same database each time."""
-    url = f"sqlite:///{tmp_path / 'workshop.db'}"
+    """`with start() as server:`; the same database each time. INTERPWIDGETS_TEST_DB names one, which is emptied."""
+    url = os.environ.get("INTERPWIDGETS_TEST_DB")
+    if url:
+        import sqlalchemy as sa
+
+        engine = sa.create_engine(url)
+        _tables().drop_all(engine)
+        engine.dispose()
+    url = url or f"sqlite:///{tmp_path / 'workshop.db'}"
     return lambda code="ABC234", **options: serving(Store(url, code), **options)
 
 

@@ -326,3 +326,39 @@ def test_databases_that_do_not_open(tmp_path):
         Store("workshop.db")
     with pytest.raises(InputError, match="does not open"):
         Store(f"sqlite:///{tmp_path}/nowhere/workshop.db")
+
+
+def test_one_who_sends_too_much_stops_nobody_else(server, monkeypatch):
+    from interpwidgets.course.workshop import store
+
+    monkeypatch.setattr(store, "EVENTS", 3)
+    monkeypatch.setattr(store, "LEARNERS", 2)
+    many = [event(f"{n:016}") for n in range(4)]
+    answers = set()
+
+    def send(who, events):
+        answers.add((who, sent(server, *events, learner=who)[0]))
+
+    both = [("first-of-the-learners", many), ("second-of-the-learners", many[:3])]
+    threads = [threading.Thread(target=send, args=each) for each in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == {("first-of-the-learners", 507), ("second-of-the-learners", 200)}
+    assert len(server.store.events()) == 3
+    assert sent(server, event(), learner="third-of-the-learners", name="late")[0] == 200
+    assert sent(server, event(), learner="fourth-of-the-learners")[0] == 507
+
+
+def test_the_doctor_says_what_waits(start, home):
+    pytest.importorskip("anywidget")
+    from interpwidgets.course.doctor import _workshop as examined
+
+    with start() as server:
+        workshop.join(address(server), "quiet heron")
+        assert examined().good
+    checked(1)
+    found = examined()
+    assert not found.good
+    assert "1 waits. The last attempt failed" in found.said

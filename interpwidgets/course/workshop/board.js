@@ -16,9 +16,10 @@ const ask = (path) => fetch(path, { headers: { Authorization: `Bearer ${key}` },
 const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`;
 const readable = (name) => name.replaceAll("_", " ");
 
-function ago(seconds) {
+/** How long ago that was. */
+function age(seconds) {
   const minutes = Math.max(0, Math.round((Date.now() / 1000 - seconds) / 60));
-  return minutes < 1 ? "now" : minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
+  return minutes < 1 ? "0 min" : minutes < 120 ? `${minutes} min` : `${Math.round(minutes / 60)} h`;
 }
 
 /** Module, number within the module as the columns show it, and the rest of the name. */
@@ -27,7 +28,7 @@ function numbered(exercises) {
   return exercises.map((exercise) => {
     const [module, ...rest] = exercise.name.split(".");
     counts.set(module, (counts.get(module) ?? 0) + 1);
-    return { ...exercise, module, number: counts.get(module), title: readable(rest.join(".")) };
+    return { ...exercise, module: readable(module), number: counts.get(module), title: readable(rest.join(".")) };
   });
 }
 
@@ -38,7 +39,7 @@ function drawStuck(stuck) {
       {},
       h("b", {}, one.learner),
       h("span", {}, readable(one.exercise).replace(".", " · ")),
-      h("span", { class: "muted" }, `${plural(one.tries, "try", "tries")}, ${plural(one.hints, "hint")}, ${ago(one.since)}`),
+      h("span", { class: "muted" }, `${plural(one.tries, "try", "tries")}, ${plural(one.hints, "hint")}, for ${age(one.since)}`),
       h("i", {}, one.misconceptions.at(-1) ?? ""),
     ),
   );
@@ -85,7 +86,7 @@ function drawEverybody(learners, exercises) {
     h(
       "tr",
       {},
-      h("th", { rowspan: "2", scope: "col" }, "Learner"),
+      h("th", { rowspan: "2", scope: "col" }, "Learner, last seen"),
       ...modules.map((module) => h("th", { colspan: width(module), scope: "colgroup", class: "first" }, module)),
     ),
     h(
@@ -98,7 +99,7 @@ function drawEverybody(learners, exercises) {
   );
   const body = h("tbody");
   for (const learner of learners) {
-    const seen = learner.seen === null ? "" : ago(learner.seen);
+    const seen = learner.seen === null ? "" : age(learner.seen);
     const row = h("tr", {}, h("th", { scope: "row" }, learner.name, h("span", { class: "muted" }, seen)));
     for (const exercise of exercises) {
       const cell = learner.cells[exercise.name];

@@ -39,7 +39,7 @@ _PATIENCE = 3  # seconds that an answer may take
 _LONGEST_WAIT = 60  # seconds between attempts
 _HOW = (
     "brisk calm clever daring early eager fair fond gentle glad happy keen kind lively lucky merry mild noble patient "
-    "quick quiet rare sharp shy silent spry steady swift tidy warm wild witty"
+    "quick quiet rare sharp shy silent spry steady sure tidy warm wild witty"
 )
 _WHO = (
     "badger beaver bison crane curlew dolphin egret falcon ferret finch gecko heron hornbill ibex jackal kestrel lemur "

@@ -259,7 +259,8 @@ def _add(connection: Connection, learner: str, name: str, rows: list[dict[str, A
     new = 0
     if rows:
         insert = _insert(connection, events).values([{"learner": learner, **row} for row in rows])
-        new = connection.execute(insert.on_conflict_do_nothing(index_elements=["learner", "id"])).rowcount
+        insert = insert.on_conflict_do_nothing(index_elements=["learner", "id"]).returning(events.c.id)
+        new = len(connection.execute(insert).all())  # drivers do not agree on what `rowcount` is
     if new or (known and known["name"] != name):
         hers = sa.update(learners).where(learners.c.id == learner)
         connection.execute(hers.values(name=name, events=learners.c.events + new))
@@ -270,6 +271,7 @@ def _forget(connection: Connection, learner: str) -> int:
     import sqlalchemy as sa
 
     learners, events = _tables().tables["learners"], _tables().tables["events"]
-    count = connection.execute(sa.delete(events).where(events.c.learner == learner)).rowcount
+    hers = sa.delete(events).where(events.c.learner == learner).returning(events.c.id)
+    count = len(connection.execute(hers).all())
     connection.execute(sa.delete(learners).where(learners.c.id == learner))
-    return int(count)
+    return count
