@@ -106,8 +106,8 @@ class Rule:
         """Read a label; InputError if it is no rule."""
         match = _GRAMMAR.fullmatch(label)
         if match and (match["shape"] or match["token"] or match["after"] or match["before"]):
-            lists = (_tokens(match[name]) for name in ("token", "after", "before"))
-            return cls(*lists, shape=match["shape"] or "")
+            tokens, after, before = (_tokens(match[name]) for name in ("token", "after", "before"))
+            return cls(tokens, after, before, shape=match["shape"] or "")
         raise InputError(
             f"{label!r} is no rule that can be applied to text. Rules read like: the token ␣Paris · one of: ␣a, ␣the · "
             f"a token after ␣the · {' · '.join(SHAPES)}."
