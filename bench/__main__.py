@@ -43,7 +43,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "record": lambda: record.run(((64, 7), (256, 5), (512, 3))),
             "sweep": lambda: sweep.run(((64, 1),), rounds=3, sweep_rounds=3),
             "features": lambda: features.run(
-                {features.SHIPPED: 131_072, features.SHAPED: 8_192}, 24_576, (100_000, 1_000_000)
+                {features.SHIPPED: 131_072, features.SHAPED: 8_192}, 24_576, (100_000, 1_000_000), paired=8_192
             ),
         }
     return {
@@ -53,7 +53,9 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
         "views": lambda: views.run(rounds=1, length=64, neurons=200, names=("prompt",)),
         "record": lambda: record.run(((8, 1),), layers=1),
         "sweep": lambda: sweep.run(((8, 1),), rounds=1, sweep_rounds=1, shape=sweep.Shape(2, 2, 64, 500), length=6),
-        "features": lambda: features.run({features.SHIPPED: 1024, features.SHAPED: 256}, 64, (100,), layers=2),
+        "features": lambda: features.run(
+            {features.SHIPPED: 1024, features.SHAPED: 256}, 64, (100,), layers=2, paired=1024
+        ),
     }
 
 

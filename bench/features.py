@@ -17,18 +17,23 @@ from typing import Any
 
 import numpy as np
 
+from bench import dashboard
 from bench.attention import say
 from bench.report import ROOT, Budget, Claim, Table, number, size
-from bench.sweep import PYTHON
 
 SHIPPED, SHAPED = "storyteller-4l-sae", "GPT-2-small-shaped, random weights"
 LOOKUPS = 2000
 
 
 def run(
-    tokens: dict[str, int], features: int, lookups: Sequence[int], workers: Sequence[int] = (), layers: int = 12
+    tokens: dict[str, int],
+    features: int,
+    lookups: Sequence[int],
+    workers: Sequence[int] = (),
+    layers: int = 12,
+    paired: int = 65_536,
 ) -> tuple[Claim, str]:
-    """Build on so many tokens of each kind, and look up in made-up stores of each size."""
+    """Build on so many tokens of each kind, and beside SAEDashboard; look up in made-up stores of each size."""
     built = Table(
         "Building a feature store, one thread",
         [
@@ -64,9 +69,10 @@ def run(
         "20 top examples and 5 from each of 10 groups, activations around each, logits, neighbours and a histogram, of "
         "every feature. The part of model and dictionary is the CPU time of running the same tokens through both, "
         "alone. Bytes are of records, offsets and index; the tokens are there once, at 4 bytes each.",
-        f"SAEDashboard is {peer()}: not paired in this run.",
     ]
-    tables = [built, looked]
+    say(f"beside SAEDashboard: {paired:,} tokens")
+    beside, ratio = dashboard.compare(paired)
+    tables = [built, beside, looked]
     if scaled:
         tables.append(
             Table(
@@ -76,7 +82,7 @@ def run(
             )
         )
     budgets: list[tuple[Budget, float | None]] = [
-        (Budget("a feature store's CPU a feature: SAEDashboard's against ours", "≥", 20, "×"), None),
+        (Budget("a feature store's CPU a feature: SAEDashboard's against ours", "≥", 20, "×"), ratio),
         (Budget("feature by id, of 1,000,000, 95th percentile in Python", "<", 5, " ms"), worst.get(1_000_000)),
     ]
     return Claim("Feature stores", tables, budgets), ""
@@ -118,12 +124,6 @@ def look_up(sizes: Sequence[int], folder: Path) -> tuple[Table, dict[int, float]
         "made up, and written by the code that writes real ones. A page is 50 rows of all columns from the middle."
     ]
     return table, worst
-
-
-def peer() -> str:
-    """Whether SAEDashboard is there."""
-    done = subprocess.run([PYTHON, "-c", "import sae_dashboard"], capture_output=True, check=False)
-    return "installed" if done.returncode == 0 else f"not installed for {Path(PYTHON).name}"
 
 
 def child(*arguments: str) -> dict[str, Any]:

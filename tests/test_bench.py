@@ -23,6 +23,15 @@ def _bench_can_be_imported(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
 
 
+@pytest.fixture
+def bare(tmp_path):
+    """A Python without packages."""
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    path.chmod(0o755)
+    return str(path)
+
+
 def tables(text: str) -> dict[str, list[dict[str, str]]]:
     """The tables of a Markdown document, by the heading above: a dictionary a row."""
     found = {}
@@ -73,11 +82,8 @@ def test_import_bundles_and_recording_are_measured(tmp_path):
 
 
 @pytest.mark.slow
-def test_sweeps_are_measured_and_absent_peers_are_told_of(tmp_path, monkeypatch):
-    bare = tmp_path / "python"
-    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
-    bare.chmod(0o755)
-    monkeypatch.setenv("BENCH_PEERS", str(bare))
+def test_sweeps_are_measured_and_absent_peers_are_told_of(tmp_path, bare, monkeypatch):
+    monkeypatch.setenv("BENCH_PEERS", bare)
     found = bench(tmp_path, "sweep")
     passes = found["Forward passes and recording"]
     assert [row["library"] for row in passes] == ["transformers"] * 2 + ["interpwidgets"] * 2
@@ -93,7 +99,8 @@ def test_sweeps_are_measured_and_absent_peers_are_told_of(tmp_path, monkeypatch)
 
 
 @pytest.mark.slow
-def test_feature_stores_are_measured(tmp_path):
+def test_feature_stores_are_measured(tmp_path, bare, monkeypatch):
+    monkeypatch.setenv("BENCH_SAEDASHBOARD", bare)
     found = bench(tmp_path, "features")
     built = found["Building a feature store, one thread"]
     assert [row["features"] for row in built] == ["512", "64"]
@@ -102,6 +109,23 @@ def test_feature_stores_are_measured(tmp_path):
     (looked,) = found["Looking features up at random"]
     assert looked["features"] == "100"
     assert {row["verdict"] for row in found["Budgets"]} == {"not measured in this run"}  # no peer, and no million
+    ours, theirs = next(rows for title, rows in found.items() if title.endswith("by SAEDashboard"))
+    assert (ours["by"], ours["÷ ours"]) == ("interpwidgets", "1×")
+    assert (theirs["by"], theirs["CPU"]) == ("SAEDashboard", "not measured")
+    assert "SAEDashboard is not measured: ModuleNotFoundError" in (tmp_path / "benchmarks.md").read_text("utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("BENCH_SAEDASHBOARD" not in os.environ, reason="BENCH_SAEDASHBOARD names no Python that has it")
+def test_saedashboard_finds_the_same_largest_activations(tmp_path):
+    from bench import dashboard
+
+    dashboard.give(tmp_path, 1024)
+    ours, _ = dashboard.build("ours", sys.executable, str(tmp_path))
+    theirs, why_not = dashboard.build("theirs", dashboard.PYTHON, str(tmp_path))
+    assert theirs, why_not
+    np.testing.assert_allclose(theirs["largest"], ours["largest"], rtol=1e-4, atol=1e-3)  # rounded to a thousandth
+    assert max(ours["largest"]) > 0
 
 
 @pytest.mark.slow
