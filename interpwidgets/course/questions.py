@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from numbers import Real
 from typing import Any
-from urllib.parse import parse_qsl
 
 from interpwidgets.course.comparing import Compare, exact
 from interpwidgets.course.exercises import Exercise, Mutant
@@ -61,10 +60,9 @@ class InView(Exercise):
 
 def selection(view: Any) -> dict[str, Any]:
     """What is selected in a view: its traits, and under `touched` which of them differ from how it opened."""
-    if not hasattr(view, "settings") or not hasattr(view, "state"):
+    if not hasattr(view, "settings") or not hasattr(view, "touched"):
         return {"touched": []}
-    touched = [name for name, _ in parse_qsl(view.state().partition("?")[2], keep_blank_values=True)]
-    return {**{name: getattr(view, name) for name in view.settings()}, "touched": touched}
+    return {**{name: getattr(view, name) for name in view.settings()}, "touched": view.touched}
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -90,7 +90,7 @@ class View(anywidget.AnyWidget):
         self._changed_at = float("-inf")
         super().__init__(**traits)
         self.on_msg(self._receive)
-        self._now = self._settable()
+        self._now = self._opened = self._settable()
         self._initial = {name: self.traits()[name].default() for name in self._now} | defaults
         self.observe(self._remember, list(self._now))
 
@@ -116,6 +116,11 @@ class View(anywidget.AnyWidget):
         """The settings that a reader changes, and their values."""
         traits = self.traits()
         return {name: getattr(self, name) for name in self.settings() if not traits[name].read_only}
+
+    @property
+    def touched(self) -> list[str]:
+        """The settings that are no longer as the view opened."""
+        return [name for name, value in self._settable().items() if value != self._opened[name]]
 
     def state(self) -> str:
         """What is on screen, as a line of text that opens it again: `AttentionView?layer=1&head=3`."""

@@ -50,6 +50,15 @@ def test_a_state_is_short_and_says_what_it_is_of():
     assert view.state().startswith("AttentionView?")
 
 
+def test_what_was_touched_is_what_is_no_longer_as_it_opened():
+    view = AttentionView(PATTERN, layer=1)
+    assert view.touched == []
+    view.head, view.layer = 2, 0
+    assert set(view.touched) == {"layer", "head"}
+    view.layer = 1
+    assert view.touched == ["head"]
+
+
 @pytest.mark.parametrize(
     ("state", "said"),
     [
