@@ -64,6 +64,7 @@ class Table:
         (parquet,) = need("pyarrow.parquet")
         self.own: tuple[str, ...] = tuple(parquet.read_schema(path).names)
         self.length: int = parquet.read_metadata(path).num_rows
+        self._all = np.arange(self.length)  # in their own order
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -112,7 +113,7 @@ class Table:
     def _ordered(self, where: str, order: str) -> NDArray[np.int64]:
         """All features that a condition holds for, in order; kept, until something is said of a feature."""
         if not where.strip() and order.strip() in ("", "index"):
-            return np.arange(self.length)
+            return self._all
         with self._lock:
             con = self._ready()
             key = (where.strip(), order.strip())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def _example(example: Any) -> dict[str, Any]:
     values = [_short(value) for value in example.activations]
     values[example.position] = _exact(example.value)
     found = {
-        "tokens": list(example.tokens),
+        "tokens": [_shown(token) for token in example.tokens.text],
         "values": values,
         "position": example.position,
         "context": example.context,
@@ -92,12 +93,17 @@ def _logits(pairs: Iterable[tuple[str | bytes, float]]) -> list[list[Any]]:
     return [[show(token), _short(value)] for token, value in pairs]
 
 
+_shown = lru_cache(1 << 16)(show)  # a record has two thousand tokens, a vocabulary not many more
+
+
 def _exact(value: float) -> float | None:
     """A float32 in the digits that it has; JSON has no word for one that is missing."""
     return float(f"{value:.8g}") if math.isfinite(value) else None
 
 
 def _short(value: float) -> float | None:
+    if value == 0:
+        return 0
     return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
@@ -107,13 +113,12 @@ def names_of(store: Any, indices: Sequence[int]) -> list[dict[str, Any]]:
 
 
 def _name(store: Any, index: int) -> dict[str, Any]:
-    feature, label = store[index], store.label_of(index)
-    strongest = next(iter(feature.examples("top")), None)
+    label, peak = store.label_of(index), store.table(["peak_token"], first=index, count=1).columns["peak_token"][0]
     return {
         "index": index,
         "label": label and label.text,
-        "peak": None if strongest is None else strongest.tokens[strongest.position],
-        "logits": [show(token) for token, _ in feature.top_logits[:3]],
+        "peak": None if peak is None else show(peak),
+        "logits": [show(token) for token, _ in store[index].top_logits[:3]],
     }
 
 

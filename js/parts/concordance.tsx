@@ -1,5 +1,5 @@
 // Examples of a feature, one a line, the token that each is of in one column: what they share stands below each other.
-import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { count, css, type Scale } from "../colour.ts";
 import { useTiles } from "../view.tsx";
 import { type Example, type FeatureRecord, type Group, Pointing, short, type Spot } from "./feature.ts";
@@ -10,6 +10,13 @@ interface Whole {
 }
 const wholeKey = (feature: number, { context }: Example) => JSON.stringify({ what: "whole", context, feature });
 
+const SOON = 80; // ms
+
+export interface Jump {
+  feature: number;
+  group: number;
+}
+
 interface Props {
   record: FeatureRecord;
   whole: boolean;
@@ -17,7 +24,7 @@ interface Props {
   scale: Scale;
   selected: Spot | [];
   pointing: Pointing<Spot>;
-  jump: { group: number } | null; // where to go now
+  jump: Jump | null; // where to go now
   onSelect: (spot: Spot) => void; // group, example, position in its context
 }
 
@@ -75,11 +82,19 @@ export function Concordance({ record, whole, effects, scale, selected, pointing,
     moves[event.key]!();
   };
 
+  // What is in view is drawn at once, the rest when that is on the screen.
+  const [drawn, setDrawn] = useState(-1);
+  const all = drawn === record.index || jump?.feature === record.index || selected.length > 0;
+  useEffect(() => {
+    const timer = setTimeout(() => setDrawn(record.index), SOON);
+    return () => clearTimeout(timer);
+  }, [record.index]);
+
   // The same lines again are skipped as a whole, so that pointing costs what it draws.
   const lines = useMemo(
     () =>
-      record.groups.map((group, g) => (
-        <section>
+      record.groups.slice(0, all ? undefined : 1).map((group, g) => (
+        <section key={group.name}>
           <h4>{titleOf(group)}</h4>
           {group.examples.map((example, e) => {
             const marked = g === selected[0] && e === selected[1] ? selected[2] : undefined;
@@ -89,7 +104,7 @@ export function Concordance({ record, whole, effects, scale, selected, pointing,
           })}
         </section>
       )),
-    [record, whole, effects, scale, selected.join(), came, near],
+    [record, whole, effects, scale, selected.join(), came, near, all],
   );
   return (
     <div

@@ -1,7 +1,7 @@
 // The features of a dictionary: a table of all of them, and what one answers to and does.
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { count, format, type Scale } from "../colour.ts";
-import { Concordance } from "../parts/concordance.tsx";
+import { Concordance, type Jump } from "../parts/concordance.tsx";
 import { Choice, Toggle } from "../parts/controls.tsx";
 import {
   type Facts, type FeatureRecord, type How, inWords, percent, Pointing, recordKey, type Said, short, type Spot, useNames,
@@ -322,7 +322,7 @@ function Portrait({
   const said = useWritten<Said>({ what: "said", feature: number }, written);
   const near = record ? [...record.neighbours, ...record.co_firing].map(([i]) => i) : [];
   const names = useNames(near, written);
-  const [jump, setJump] = useState<{ group: number } | null>(null);
+  const [jump, setJump] = useState<Jump | null>(null);
   const [whole, setWhole] = useTraits<{ whole: boolean }>(["whole"]);
   const [effects, setEffects] = useState(false);
   const most = useMemo(() => largestEffect(record), [record]);
@@ -353,7 +353,12 @@ function Portrait({
       <SaidOf key={record.index} feature={record.index} said={said} lists={Object.keys(lists)} />
       <div class="iw-columns">
         <div style={px({ width: half })}>
-          <Histogram record={record} reach={reach} width={half} onGroup={(group) => setJump({ group })} />
+          <Histogram
+            record={record}
+            reach={reach}
+            width={half}
+            onGroup={(group) => setJump({ feature: record.index, group })}
+          />
         </div>
         <div style={px({ width: half })}>
           <Logits record={record} />
@@ -381,7 +386,7 @@ function Portrait({
             <button
               type="button"
               title={name === "top" ? "The strongest" : `${name} of activations`}
-              onClick={() => setJump({ group })}
+              onClick={() => setJump({ feature: record.index, group })}
             >
               {name.replace(" %", "").split("–")[0]}
             </button>
