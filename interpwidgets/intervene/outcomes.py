@@ -76,7 +76,8 @@ def outcome(
 
     >>> outcome(model, "the cat sat on the mat . the cat", Ablate("z", layer=1, head=6))
 
-    The `k` likeliest tokens of each are shown; without interventions, those of the model as it is. `logits` [pos, vocab] of the run as it is spare that pass.
+    The `k` likeliest tokens of each are shown; without interventions, those of the model as it is. `logits`
+    [pos, vocab] of the run as it is spare that pass.
 
     Raises InputError for several prompts, a position that is not there, or interventions that the model has no place
     for.
