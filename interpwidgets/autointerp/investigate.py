@@ -2,7 +2,7 @@
 
     propose   swap a token of an example, so that one label says "active" here and another says "not"
     run       the model on both texts, and read the feature
-    update    what is believed of each label, by how likely it made what was seen
+    update    what is believed of each label, by how likely it made what was seen, before the swap and after it
     stop      when one label is believed, or nothing is left to try
 
 The noise model is stated and simple: whatever a label says comes out otherwise with probability `noise`. Beside the
@@ -51,14 +51,19 @@ class Step:
     position: int  # where the feature is read
     was: float  # activation there before
     now: float  # and after
-    said: tuple[float, ...]  # by each label: how likely it is active after the edit
-    promised: float  # bits that it was expected to tell
+    said_before: tuple[float, ...]  # by each label: how likely it is active there before the edit
+    said: tuple[float, ...]  # and after it
+    promised: float  # bits that the edit was expected to tell
     belief: tuple[float, ...]  # in each label, and in none of them, after it
 
     @property
     def active(self) -> bool:
         """Whether the feature is active after the edit."""
         return self.now > 0
+
+    def predictions(self) -> list[str]:
+        """What each label says of the text before and after, in words."""
+        return [f"{_yes(a)} → {_yes(b)}" for a, b in zip(self.said_before, self.said, strict=True)]
 
     def __str__(self) -> str:
         where = np.arange(len(self.after)) == self.position
@@ -99,7 +104,7 @@ class Investigation:
                 f"  {_name(number, self.labels)}  {label}   {self.prior[number]:.2f} → {self.belief[number]:.2f}"
             )
         for number, step in enumerate(self.steps, 1):
-            said = ", ".join(f"{_name(i, self.labels)} {_yes(p)}" for i, p in enumerate(step.said))
+            said = ", ".join(f"{_name(i, self.labels)} {each}" for i, each in enumerate(step.predictions()))
             believed = " ".join(f"{each:.2f}" for each in step.belief)
             lines.append(f"{number}. {step}")
             lines.append(f"   labels say {said}; activation {step.was:.3g} → {step.now:.3g}; belief {believed}")
@@ -119,7 +124,7 @@ class Investigation:
         steps = [["", "swap", "read at «»", *(f"{name} says" for name in names[:-1]), "was", "is", *names]]
         for number, step in enumerate(self.steps, 1):
             swap, _, text = str(step).partition(": ")
-            said = [_yes(p) for p in step.said]
+            said = step.predictions()
             believed = [f"{each:.2f}" for each in step.belief]
             steps.append([str(number), swap, text, *said, f"{step.was:.3g}", f"{step.now:.3g}", *believed])
         return "\n\n".join(
@@ -190,8 +195,11 @@ def investigate(
         raise InputError(f"There are two labels or more to tell apart; of feature {feature} there is {len(labels)}.")
     rng = np.random.default_rng([seed, feature])
     edits = _edits(source, here, labels, rng, _EDITS if isinstance(labeler, StatisticsLabeler) else _FEW)
-    said = _predictions(labeler, labels, edits)
-    active = np.clip(said * (1 - noise) + (1 - said) * noise, noise, 1 - noise)
+    before, said = (
+        _predictions(labeler, labels, edits, texts)
+        for texts in ([edit.snippet.text for edit in edits], [edit.after for edit in edits])
+    )
+    active = _mixed(said, noise)  # [edit, label]
     later = np.array([edit.edited > edit.position for edit in edits], dtype=bool)
     was = np.array([edit.snippet.activations[edit.position] > 0 for edit in edits], dtype=bool)
     prior = np.full(len(labels) + 1, 1 / (len(labels) + 1))
@@ -208,9 +216,10 @@ def investigate(
         best = int(some[promise.argmax()])
         edit = edits[best]
         now = float(store.features_of(edit.ids).of(feature)[edit.at])
-        likely = every[best] if now > 0 else 1 - every[best]
-        belief = belief * likely / (belief @ likely)
-        done.append(_step(edit, now, said[best], float(promise.max()), belief))
+        belief = _believed(belief, _mixed(before[best], noise), 0.5, bool(was[best]))
+        unmoved = float(active[best] @ belief[:-1] / belief[:-1].sum()) if later[best] else 0.5
+        belief = _believed(belief, active[best], unmoved, now > 0)
+        done.append(_step(edit, now, before[best], said[best], float(promise.max()), belief))
         left = left[[edits[i].snippet is not edit.snippet for i in left]]
     return Investigation(feature, labels, noise, tuple(prior.tolist()), tuple(done), ended)
 
@@ -245,20 +254,32 @@ def _untried(
     return left[:0]
 
 
-def _predictions(labeler: Labeler, labels: Sequence[str], edits: Sequence[_Edit]) -> Floats:
+def _mixed(said: Floats, noise: float) -> Floats:
+    """What a label says, if it comes out otherwise so often."""
+    return said * (1 - noise) + (1 - said) * noise
+
+
+def _believed(belief: Floats, active: Floats, none: float, seen: bool) -> Floats:
+    """Bayes' rule: after a feature was seen active or not, which labels and none of them held likely."""
+    likely = np.append(active, none)
+    likely = likely if seen else 1 - likely
+    found: Floats = belief * likely / (belief @ likely)
+    return found
+
+
+def _predictions(labeler: Labeler, labels: Sequence[str], edits: Sequence[_Edit], texts: Sequence[Text]) -> Floats:
     """How likely each label says that the feature is active where it is read: [edit, label]."""
-    texts = [edit.after for edit in edits]
     rows = [labeler.predict(label, texts) for label in labels]
     return np.array([[float(row[number][edit.position]) for row in rows] for number, edit in enumerate(edits)]).reshape(
         len(edits), len(labels)
     )
 
 
-def _step(edit: _Edit, now: float, said: Floats, promised: float, belief: Floats) -> Step:
+def _step(edit: _Edit, now: float, before: Floats, said: Floats, promised: float, belief: Floats) -> Step:
     was = float(edit.snippet.activations[edit.position])
     return Step(
-        edit.snippet.text, edit.after, edit.edited, edit.position, was, now, tuple(said.tolist()), float(promised),
-        tuple(belief.tolist()),
+        edit.snippet.text, edit.after, edit.edited, edit.position, was, now, tuple(before.tolist()),
+        tuple(said.tolist()), promised, tuple(belief.tolist()),
     )  # fmt: skip
 
 

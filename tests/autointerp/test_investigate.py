@@ -85,11 +85,15 @@ def test_every_step_can_be_checked(store: iw.FeatureStore) -> None:
                 hidden = model.module(ids, output_hidden_states=True, use_cache=False).hidden_states[2][0]
             values.append(float(dictionary.encode(hidden)[start + step.position, 8]))
         assert values == pytest.approx([step.was, step.now], rel=1e-3, abs=1e-3)
-        says = np.array(step.said) * (1 - noise) + (1 - np.array(step.said)) * noise
-        none = belief[:-1] @ says / belief[:-1].sum() if step.edited > step.position else 0.5
-        likely = np.append(says, none)
-        belief = belief * (likely if step.active else 1 - likely)
-        belief = belief / belief.sum()
+        for said, seen, free in (
+            (step.said_before, step.was, False),
+            (step.said, step.now, step.edited > step.position),
+        ):
+            says = np.array(said) * (1 - noise) + (1 - np.array(said)) * noise
+            none = belief[:-1] @ says / belief[:-1].sum() if free else 0.5
+            likely = np.append(says, none)
+            belief = belief * (likely if seen > 0 else 1 - likely)
+            belief = belief / belief.sum()
         assert step.belief == pytest.approx(belief.tolist())
     assert found.belief == found.steps[-1].belief
 
