@@ -304,7 +304,7 @@ held = Function(
     hints=(
         "Which steps of a LayerNorm are linear, and which one is not?",
         "To centre and to multiply by a weight are linear. The division is not: take its number from the whole stream.",
-        "`scale = torch.sqrt(parts.sum(0).var(correction=0) + EPS)`, and `parts - parts.mean(-1, keepdim=True)` over it.",
+        "`scale = (parts.sum(0).var(correction=0) + EPS) ** 0.5`; put `parts - parts.mean(-1, keepdim=True)` over it.",
     ),
     solution=(
         "With the scale held at the value that it has on this prompt, the norm is linear, and the parts add up to the "

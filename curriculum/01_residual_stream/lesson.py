@@ -30,7 +30,8 @@ rec = iw.record(
     text,
     sites=["resid_pre", "resid_post", "attn_out", "mlp_out", "z", "q", "k", "v", "ln_final_scale", "logits"],
 )
-iw.outcome(model, text)
+for probability, word in zip(*rec["logits"][0, -1].softmax(-1).topk(3), strict=True):
+    print(f"{model.tokenizer.decode([int(word)]):>8} {probability:.3f}")
 
 # %% [markdown]
 # ## Predict

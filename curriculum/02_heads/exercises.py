@@ -9,6 +9,8 @@ import interpwidgets as iw
 from interpwidgets.course import Choice, Claim, Estimate, Function, InView, Mutant, Option, close, relabelled, unordered
 
 MODEL = "induction-2l"
+TEXT = "lion bread clock river flute tiger lemon lion bread clock river"
+LAST, COPY, NEXT = 11, 4, 5  # where river is said again, where it was said first, and what followed
 
 
 @cache
@@ -57,14 +59,23 @@ def _pattern(q, k, *, scale=0.5, axis=-1, mask=-np.inf, after=False):
     return weights * seen if after else weights
 
 
-def first_as_matrix(example):
-    """The two patterns in a view, the learner's and the right one."""
-    right = np.asarray(example.expected, float)
-    got = np.asarray(example.got, float)
-    both = [each[None, None] for each in (got, right) if each.shape == right.shape and np.isfinite(each).all()]
-    tokens = [[str(i) for i in range(len(right))]] * len(both)
-    names = ["yours", "expected"][-len(both) :]
-    return iw.AttentionView(*both, tokens=tokens, names=names, compare=1 if len(both) > 1 else None)
+def _blind_to_itself(q, k):
+    seen = np.tri(len(q), k=-1, dtype=bool)
+    with np.errstate(all="ignore"):
+        weights = np.exp(np.where(seen, q @ k.T / q.shape[1] ** 0.5, -np.inf))
+        return weights / weights.sum(-1, keepdims=True)
+
+
+def _overflowing(q, k):
+    with np.errstate(all="ignore"):
+        weights = np.exp(np.where(np.tri(len(q), dtype=bool), q @ k.T / q.shape[1] ** 0.5, -np.inf))
+        return weights / weights.sum(-1, keepdims=True)
+
+
+def side_by_side(got, expected, tokens):
+    """Two patterns in a view, the learner's and the right one."""
+    both = [np.asarray(each, float)[None, None] for each in (got, expected)]
+    return iw.AttentionView(*both, tokens=[list(map(str, tokens))] * 2, names=["yours", "expected"], compare=1)
 
 
 pattern = Function(
@@ -105,6 +116,18 @@ pattern = Function(
             "Which score has the exponential 0?",
         ),
         Mutant(
+            "blind to itself",
+            _blind_to_itself,
+            "Your tokens may not look at themselves; the first one has then nothing to look at, and 0/0 is no number.",
+            "A token may look at itself and at what came before it: the diagonal stays.",
+        ),
+        Mutant(
+            "exponentials too large",
+            _overflowing,
+            "You are right as long as scores are small; exp(1000) is infinite, and ∞/∞ is no number.",
+            "A softmax stays what it is if every score of a row is lowered by the same number. By which, to be safe?",
+        ),
+        Mutant(
             "no √d_head",
             lambda q, k: _pattern(q, k, scale=0.0),
             "You leave the scores as long as they are: your pattern is too sharp.",
@@ -123,7 +146,7 @@ pattern = Function(
             "Row i belongs to query i. Which of the two stands first in the product?",
         ),
     ],
-    drawn=first_as_matrix,
+    drawn=lambda example: side_by_side(example.got, example.expected, range(len(example.expected))),
     hints=(
         "What must each row sum to, and which cells of it must be 0?",
         "Scores first: every query with every key. Then the future out. Then a softmax, along the keys.",
@@ -162,11 +185,10 @@ def prefix_by_loop(pattern, tokens):
     return float(np.mean(spent))
 
 
-def _spent(pattern, tokens, *, shift=1, latest=False, over="matched", a_cell=False):
+def _spent(pattern, tokens, *, shift=1, which=slice(None), over="matched", a_cell=False):
     spent, cells = [], 0
     for i, token in enumerate(tokens):
-        copies = [j for j in range(i) if tokens[j] == token]
-        copies = copies[-1:] if latest else copies
+        copies = [j for j in range(i) if tokens[j] == token][which]
         keys = [j + shift for j in copies if j + shift < len(tokens)]
         cells += len(keys)
         if copies or over == "all":
@@ -188,6 +210,11 @@ prefix = Function(
     after=["heads.pattern"],
     draw=draw_pattern_and_tokens,
     oracle=prefix_by_loop,
+    drawn=lambda example: iw.AttentionView(
+        example.arguments[0][None, None],
+        tokens=list(map(str, example.arguments[1])),
+        query=len(example.arguments[1]) - 1,
+    ),
     cases=[
         (pattern_by_loop(np.ones((3, 1)), np.array([[0.0], [1.0], [2.0]])), np.array([5, 5, 7])),
         (pattern_by_loop(np.ones((5, 1)), np.arange(5.0)[:, None]), np.array([4, 6, 4, 6, 4])),
@@ -219,9 +246,15 @@ prefix = Function(
         ),
         Mutant(
             "the latest copy alone",
-            lambda pattern, tokens: _spent(pattern, tokens, latest=True),
+            lambda pattern, tokens: _spent(pattern, tokens, which=slice(-1, None)),
             "You count what followed the latest copy only; a token may have occurred several times.",
             "For one query, add up the attention after every earlier copy.",
+        ),
+        Mutant(
+            "the first copy alone",
+            lambda pattern, tokens: _spent(pattern, tokens, which=slice(1)),
+            "You count what followed the first copy only; a token may have occurred several times.",
+            "list.index finds one place. For one query, add up the attention after every earlier copy.",
         ),
         Mutant(
             "averaged over cells",
@@ -303,12 +336,13 @@ which = Claim(
     draw=with_heads_broken,
     oracle=induction_heads,
     same=unordered(),
+    drawn=lambda example: iw.AttentionView(iw.record(example.arguments[0], TEXT), sort_by="induction"),
     mutants=[
         Mutant(
             "every head of the last layer",
             lambda model: [(model.n_layers - 1, head) for head in range(model.n_heads)],
             "You name all heads of layer 1. In the shipped model that is true; here some of them were broken.",
-            "Measure each head of the model that you are given.",
+            "Measure each head of the model that you are given: does every line of your function use its argument?",
         ),
         Mutant(
             "the strongest head, however weak",
@@ -345,9 +379,6 @@ which = Claim(
 
 # In a view --------------------------------------------------------------------------------------------------------
 
-TEXT = "lion bread clock river flute tiger lemon lion bread clock river"
-LAST, COPY, NEXT = 11, 4, 5  # where river is said again, where it was said first, and what followed
-
 
 @cache
 def heads_that_look():
@@ -367,6 +398,24 @@ look = InView(
     reads=("layer", "head", "query", "key"),
     oracle=lambda: [(*place, LAST, NEXT) for place in heads_that_look()],
     mutants=[
+        Mutant(
+            "a head, but no weight",
+            lambda: [(layer, head, query, None) for layer in range(2) for head in range(4) for query in (None, LAST)],
+            "you chose a head, and no weight of it yet.",
+            "Click a cell of the large square: its row is the query, its column the key.",
+        ),
+        Mutant(
+            "rows and columns change places",
+            lambda: [(*place, NEXT, LAST) for place in heads_that_look()],
+            "in this row flute asks about the last river, which it cannot see.",
+            "The row is the token that looks, the column the token that it looks at.",
+        ),
+        Mutant(
+            "another word's weight",
+            lambda: [(*place, query, query - 6) for place in heads_that_look() for query in range(8, LAST)],
+            "an induction head at its work, but for another word.",
+            "It is the last river that wants to know what comes next.",
+        ),
         Mutant(
             "the first copy, not what followed it",
             lambda: [(*place, LAST, COPY) for place in heads_that_look()],
@@ -523,11 +572,19 @@ def copies():
     return found
 
 
-def draw_reader(rng):
+def draw_reader(rng, back=None):
     """A copy, words said twice, and heads of layer 0: those that look back, or the others."""
     model, previous = copies()[rng.integers(len(copies()))]
     others = [head for head in range(model.n_heads) if head not in previous]
-    return model, said_twice(rng, 3, int(rng.integers(25, 40))), previous if rng.random() < 0.8 else others
+    back = rng.random() < 0.5 if back is None else back
+    return model, said_twice(rng, 3, int(rng.integers(25, 40))), previous if back else others
+
+
+class BothKinds:
+    """One draw of each kind, made when it is asked for: a model is loaded then."""
+
+    def __iter__(self):
+        return (draw_reader(np.random.default_rng(int(back)), back) for back in (True, False))
 
 
 def kept_from_by_freezing(model, ids, heads):
@@ -586,7 +643,8 @@ reader = Function(
     draw=draw_reader,
     oracle=kept_from_by_freezing,
     same=close(0.06),  # zero or mean, and a word or two
-    trials=5,
+    cases=BothKinds(),
+    trials=2,
     seconds=60,
     mutants=[
         Mutant(
@@ -648,6 +706,13 @@ def stream_after_layer_0(tokens, words, places):
     return stream
 
 
+class Weights(tuple):
+    """Four matrices that a verdict does not print: they are the solution."""
+
+    def __repr__(self):
+        return "four matrices: attends to what followed the word before, and says it"
+
+
 def induction_weights(words, places):
     """Queries read the token, keys what stood before, values the token, and the output writes to next."""
     token, before, nxt = 0, words + places, 2 * words + places
@@ -658,7 +723,7 @@ def induction_weights(words, places):
         w_k[before + word, word] = 1.0
         w_v[token + word, word] = 1.0
         w_o[word, nxt + word] = 1.0
-    return w_q, w_k, w_v, w_o
+    return Weights((w_q, w_k, w_v, w_o))
 
 
 def _weights(words, places, *, query="token", key="before", value="token", output="next", sharp=100.0):
@@ -676,10 +741,32 @@ def what_it_does(weights, tokens, words, places):
     return pattern, (stream + pattern @ (stream @ w_v) @ w_o)[:, -words:]
 
 
+def sizes_of(weights):
+    """d_model, words and places of a right answer, whose d_head is the number of words."""
+    width, words = weights[0].shape
+    return width, words, width - 3 * words
+
+
+def prompts_for(words, places):
+    """A few prompts that fit: <bos>, words in random order, said twice."""
+    rng = np.random.default_rng([words, places])
+    for _ in range(3):
+        length = int(rng.integers(2, 1 + min(words - 1, (places - 1) // 2)))
+        first = (1 + rng.permutation(words - 1)[:length]).tolist()
+        yield [0, *first, *first]
+
+
+def in_a_view(example):
+    """The learner's head and the right one at work on a prompt."""
+    _, words, places = sizes_of(example.expected)
+    tokens = next(iter(prompts_for(words, places)))
+    theirs, ours = (what_it_does(each, tokens, words, places)[0] for each in (example.got, example.expected))
+    return side_by_side(theirs, ours, tokens)
+
+
 def the_same_head(got, expected):
     """Whether two heads look at the same place and say the same, where a word is said for the second time."""
-    width, words = expected[0].shape[0], expected[3].shape[0]
-    places = width - 3 * words
+    width, words, places = sizes_of(expected)
     if not isinstance(got, (tuple, list)) or len(got) != 4:
         return "is not four matrices: return w_q, w_k, w_v, w_o"
     try:
@@ -695,14 +782,10 @@ def the_same_head(got, expected):
         )
     if not all(np.isfinite(each).all() for each in theirs):
         return "holds numbers that are not finite: a large number will do where you wish for infinity"
-    rng = np.random.default_rng(width)
-    for _ in range(3):
-        length = int(rng.integers(2, 1 + min(words - 1, (places - 1) // 2)))
-        first = (1 + rng.permutation(words - 1)[:length]).tolist()
-        tokens = [0, *first, *first]
+    for tokens in prompts_for(words, places):
         ours, said = what_it_does(expected, tokens, words, places)
         attends, says = what_it_does(theirs, tokens, words, places)
-        for i in range(length + 1, len(tokens)):
+        for i in range(len(tokens) // 2 + 1, len(tokens)):
             j = int(ours[i].argmax())
             at = f"for tokens {tokens}, at position {i},"
             if not np.allclose(attends[i], ours[i], atol=0.1):
@@ -728,6 +811,7 @@ build = Function(
     draw=lambda rng: (int(rng.integers(3, 9)), int(rng.integers(5, 17))),
     oracle=induction_weights,
     same=the_same_head,
+    drawn=in_a_view,
     mutants=[
         Mutant(
             "keys that know only themselves",

@@ -495,6 +495,8 @@ if built is not None:
     print("says ", [int(row.argmax()) if row.max() > 0.9 else "?" for row in after @ block("next")])
 # -> token [0, 3, 1, 6, 2, 5, 3, 1, 6]
 # -> says  [0, '?', '?', '?', '?', '?', 1, 6, 2]
+
+# %%
 iw.AttentionView(np.stack(patterns)[:, None], tokens=[str(token) for token in tokens], layer=len(patterns) - 1)
 
 # %% [markdown]
@@ -604,9 +606,8 @@ iw.AttentionView(iw.record(model, "the cat sat on the mat . the cat sat"), layer
 #   two things.
 # - **What the heads do otherwise.** A head named for one behaviour on one kind of prompt has a name, not a job
 #   description.
-# - **That it is the same in another training.** The model's
-#   [card](../interpwidgets/models/systems/induction-2l/README.md) measures three seeds: induction is there in all, but
-#   the number of previous-token heads is not the same.
+# - **That it is the same in another training.** You have looked at one set of weights. The card of `induction-2l` measures
+#   other seeds: which of your findings came again there?
 # - **Anything about large models.** Olsson et al. argue that such heads carry much of in-context learning there too;
 #   for large models with MLPs their evidence is mostly correlational, and they say so.
 # - Means were taken over these prompts. Another ablation (zero, another prompt's value) is another question; try one.
@@ -615,14 +616,14 @@ iw.AttentionView(iw.record(model, "the cat sat on the mat . the cat sat"), layer
 #
 # Copy it into your notes, and fill it in while it is fresh. One page, dated.
 #
-# > **Question.** One sentence.
-# > **What I expected,** and how sure I was (0–1), before looking.
-# > **What I did.** Model, prompts (how many, from where, which seed), what was changed, what was measured.
-# > **What I saw.** The number, its spread over prompts, and the picture that goes with it.
-# > **The control that could have failed,** and what it gave.
-# > **What else would look the same.**
-# > **What I believe now,** and what would change my mind.
-# > **Not shown. Next.**
+# > - **Question.** One sentence.
+# > - **What I expected,** and how sure I was (0–1), before looking.
+# > - **What I did.** Model, prompts (how many, from where, which seed), what was changed, what was measured.
+# > - **What I saw.** The number, its spread over prompts, and the picture that goes with it.
+# > - **The control that could have failed,** and what it gave.
+# > - **What else would look the same.**
+# > - **What I believe now,** and what would change my mind.
+# > - **Not shown. Next.**
 #
 # A question to start from: do the two previous-token heads share the work, or does each do its own? `kept_from` takes a
 # list of one.

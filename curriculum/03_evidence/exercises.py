@@ -88,7 +88,7 @@ def shipped():
 
 def without_the_brightest():
     """Accuracy where the head of layer 1 with the brightest stripe writes its mean."""
-    clean, _, right, wrong = draw_pairs(np.random.default_rng(0), 64)
+    clean, _, right, _ = draw_pairs(np.random.default_rng(0), 64)
     seen = forward(shipped(), clean)
     stripe = seen["pattern", 1][:, :, -1, 5].mean(0)  # [head]: from the end to what followed
     mean = seen["z", 1].mean((0, 1), keepdim=True).expand_as(seen["z", 1])

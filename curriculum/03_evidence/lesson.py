@@ -279,8 +279,8 @@ def carriers(model, clean, corrupted, right, wrong):
     if iw.run(model, clean, [], metric=iw.accuracy(right)).value <= 0.5:
         return []
     metric = iw.logit_diff(right, wrong)
-    noise = iw.patch_sweep(model, corrupted, clean, metric, over="z", progress=False)
-    return [(int(layer), int(head)) for layer, head in np.argwhere(noise.recovered > 0.4)]
+    effects = iw.patch_sweep(model, corrupted, clean, metric, over="z", progress=False)
+    return [(int(layer), int(head)) for layer, head in np.argwhere(effects.recovered > 0.4)]
     # <<< solution
 
 
