@@ -710,7 +710,7 @@ class Weights(tuple):
     """Four matrices that a verdict does not print: they are the solution."""
 
     def __repr__(self):
-        return "four matrices: attends to what followed the word before, and says it"
+        return "four matrices of a head that finds what followed the earlier copy, and says it"
 
 
 def induction_weights(words, places):
