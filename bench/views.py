@@ -98,8 +98,8 @@ def open_alone(browser: Tabs, make: Callable[[], Any]) -> tuple[float, float, in
     started = time.process_time()
     view = make()
     python = time.process_time() - started
-    wire = Wire.latest
-    assert wire is not None
+    wire = view.comm
+    assert isinstance(wire, Wire)
     browser.server.wire = wire
     with browser.open(LIMIT) as tab:
         tab.host("/live", "window.start")
