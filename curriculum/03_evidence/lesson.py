@@ -140,7 +140,11 @@ for name, change in ways.items():
 # in another prompt, and sometimes it wins. That is another question than “what if the head said nothing?”.
 
 # %%
-lengths = {"what it writes at the end": z[:, -1, 2].norm(dim=-1).mean(), "its mean": z[..., 2, :].mean((0, 1)).norm()}
+lengths = {
+    "what it writes in the first copy": z[:, 1:11, 2].norm(dim=-1).mean(),
+    "at the end": z[:, -1, 2].norm(dim=-1).mean(),
+    "its mean": z[..., 2, :].mean((0, 1)).norm(),
+}
 print(", ".join(f"{name}: length {length:.1f}" for name, length in lengths.items()))
 
 # %% [markdown]
