@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from autointerp.planted import IN, PARIS, ROME, STOP, Plant, Planted, after, both, is_, noise
 
-from interpwidgets.autointerp import Labeler, StatisticsLabeler, evidence, scores
+from interpwidgets.autointerp import Evidence, Labeler, StatisticsLabeler, evidence, scores
 from interpwidgets.errors import InputError
 
 TRUTHS: dict[str, Plant] = {
@@ -53,15 +53,20 @@ def test_noise_is_at_chance(rng: np.random.Generator) -> None:
 
 
 def test_scored_on_what_it_learnt_from_noise_would_not_be_at_chance(rng: np.random.Generator) -> None:
-    """The reason for two sides: the same labels, on the examples that they were made from."""
+    """The reason for two sides: the same labels of noise, on the examples that they were made from and on others.
+
+    Rules are chosen by the tokens that they fit, so it is the correlation over tokens that leaks the most.
+    """
     source = Planted(rng, [noise(0.02)] * 20, contexts=600)
-    labeler = StatisticsLabeler()
-    leaky = []
+    labeler = StatisticsLabeler(price=0)
+    pairs = []
     for feature in range(20):
         here = evidence(source, feature)
-        if said := labeler.label(here.train):
-            leaky.append(scores(labeler, said[0], type(here)(feature, here.train, here.train))["detection"].value)
-    assert np.mean(leaky) > 0.5 + 3 * np.std(leaky) / len(leaky) ** 0.5
+        said = labeler.label(here.train)[0]
+        leaky = Evidence(feature, here.train, here.train)
+        pairs.append([scores(labeler, said, each)["correlation"].value for each in (leaky, here)])
+    lead = np.subtract(*np.transpose(pairs))
+    assert lead.mean() > 5 * lead.std() / len(lead) ** 0.5
 
 
 def test_several_candidates_differ(rng: np.random.Generator) -> None:
