@@ -126,10 +126,11 @@ if ours is not None:
 #
 # Attention 0.9 to a token whose value is next to nothing moves next to nothing. So the view can show more than where a
 # head looks: `weigh="value"` multiplies by the length of what is carried, `weigh="logit"` by what it adds to the logit
-# of the word that really comes next. What survives in layer 1? And in layer 0?
+# of the word that really comes next (so the prompt has one word more here, and its last row means nothing). What
+# survives in layer 1? And in layer 0?
 
 # %%
-iw.AttentionView(rec, layer=1, head=2, weigh="logit")
+iw.AttentionView(iw.record(model, text + " flute"), layer=1, head=2, query=11, weigh="logit")
 
 # %% [markdown]
 # That is only the direct way, from the head straight to the logits. A head whose work is read by other heads is nearly
