@@ -85,6 +85,10 @@ def of_its_own_position(logits: Any, ids: Any) -> np.ndarray:
     return bits(logits[1:], ids)
 
 
+def in_place(logits: Any, ids: Any) -> np.ndarray:
+    return np.array([bits(logits[[i, i]], ids[[i, i]])[1] for i in range(len(ids))])
+
+
 def one_too_early(logits: Any, ids: Any) -> np.ndarray:
     return np.array([*bits(logits, ids)[1:], math.nan])
 
@@ -118,6 +122,13 @@ surprise = Function(
             of_its_own_position,
             "You look up each token in the logits of its own position. Those were made when the token had been read.",
             "The logits at i are about the token that comes at i + 1. Which row knew nothing of this token yet?",
+        ),
+        Mutant(
+            "no shift at all",
+            in_place,
+            "You give a number to every token, the first too, each from the logits of its own position. Those were made "
+            "when the token had been read: they are about the next one.",
+            "Which row of the logits knew nothing of this token yet? And is there one for the first?",
         ),
         Mutant(
             "one place too early",

@@ -241,7 +241,7 @@ lens = Function(
 def draw_parts(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Parts of a stream [part, d] of unequal sizes and means, and the norm's weight [d]."""
     parts, width = int(rng.integers(1, 7)), int(rng.integers(3, 9))
-    sizes = rng.choice([0.1, 1, 10], size=(parts, 1))
+    sizes = rng.choice([3, 30, 300], size=(parts, 1))
     written = sizes * (rng.normal(size=(parts, width)) + rng.normal(size=(parts, 1)))
     given = (written, rng.uniform(0.3, 2, size=width))
     return tuple(torch.tensor(each, dtype=torch.float32) for each in given)  # type: ignore[return-value]
@@ -293,6 +293,13 @@ held = Function(
             lambda parts, weight: held_apart(parts, np.ones(len(weight))),
             "You leave out the weight that the norm has learned.",
             "After the division, each of the d_model numbers is multiplied by its weight.",
+        ),
+        Mutant(
+            "the deviation of a sample",
+            lambda parts, weight: held_apart(parts, weight) * np.sqrt(1 - 1 / len(weight)),
+            "You divide by the standard deviation of a sample, with n − 1 below the sum: what .std() and .var() of a "
+            "tensor give unless told otherwise.",
+            "A LayerNorm takes the plain mean of the squares. Look up `correction`.",
         ),
         Mutant(
             "divided by the length",

@@ -334,7 +334,9 @@ with torch.no_grad():
 
 # %% [markdown]
 # After layer 1 the answer is there, in nearly every sentence, in a language that the last layer does not speak. After
-# layer 0 it is not there, at least not for a linear map. See both lenses on our sentence, one below the other.
+# layer 0 it is not there, at least not for a linear map. See both lenses on our sentence, one below the other. Read the
+# last column only: the map was fitted to last words, and elsewhere it sees names where there are none. A lens has a
+# place where it was tried.
 
 # %%
 plain = iw.logit_lens(rec)
