@@ -90,7 +90,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(dist: Path):
     names = files(only(dist, "*.whl"))
     scripts = {name for name in names if name.startswith("interpwidgets/static/") and name.endswith(".js")}
     assert scripts == {f"interpwidgets/static/{view}" for view in views(ROOT)}
-    kept = {".py", ".typed", ".js", ".css", ".json", ".jsonl", ".safetensors", ".md", ".txt"}
+    kept = {".py", ".typed", ".js", ".css", ".html", ".json", ".jsonl", ".safetensors", ".md", ".txt"}
     assert {name for name in names if Path(name).suffix not in kept} == set()
     assert {name for name in names if not name.startswith("interpwidgets/") or "test" in Path(name).name} == set()
     assert "interpwidgets/py.typed" in names

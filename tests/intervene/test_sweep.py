@@ -66,7 +66,8 @@ def loop(module: PreTrainedModel, clean: Any, corrupted: Any, site: str, by: tup
 
 def close(found: Any, truth: Any) -> None:
     truth = np.asarray(truth)
-    np.testing.assert_allclose(found, truth, atol=1e-4 * np.abs(truth).max(), rtol=1e-4)
+    # A difference near 0 has the rounding of the logits that it is of, which are about 1.
+    np.testing.assert_allclose(found, truth, atol=1e-4 * np.abs(truth).max() + 1e-6, rtol=1e-4)
 
 
 METRICS: dict[str, tuple[Any, Callable[[Tensor, Any], float]]] = {
