@@ -399,24 +399,35 @@ def knows(model, clean, right):
     return np.mean(best == model.tokenizer.convert_tokens_to_ids(right)) > 0.5
 
 
-def carriers(model, clean, corrupted, right, wrong):
-    return above(shares(model, corrupted, clean, right, wrong)) if knows(model, clean, right) else []
+def noised(model, clean, corrupted, right, wrong):
+    return above(shares(model, corrupted, clean, right, wrong))
 
 
-def by_denoising(model, clean, corrupted, right, wrong):
-    return above(shares(model, clean, corrupted, right, wrong)) if knows(model, clean, right) else []
+def denoised(model, clean, corrupted, right, wrong):
+    return above(shares(model, clean, corrupted, right, wrong))
 
 
-def by_ablation(model, clean, corrupted, right, wrong):
-    if not knows(model, clean, right):
-        return []
-    here = forward(model, clean)
-    base, found = difference(model, here, right, wrong).mean(), {}
-    for layer, head in np.ndindex(model.n_layers, model.n_heads):
-        mean = here["z", layer].mean((0, 1), keepdim=True).expand_as(here["z", layer])
-        seen = forward(model, clean, replaced(("z", layer), mean, head=head))
-        found[layer, head] = 1 - difference(model, seen, right, wrong).mean() / base
-    return above(found)
+def ablated(to):
+    """Heads without which, at zero or at their mean, too little of the metric is left."""
+
+    def answer(model, clean, corrupted, right, wrong):
+        here, found = forward(model, clean), {}
+        base = difference(model, here, right, wrong).mean()
+        for layer, head in np.ndindex(model.n_layers, model.n_heads):
+            wrote = here["z", layer]
+            values = wrote * 0 if to == "zero" else wrote.mean((0, 1), keepdim=True).expand_as(wrote)
+            seen = forward(model, clean, replaced(("z", layer), values, head=head))
+            found[layer, head] = 1 - difference(model, seen, right, wrong).mean() / base
+        return above(found)
+
+    return answer
+
+
+def if_it_knows(answer):
+    """The same, and nothing for a model that does not do the task."""
+    return lambda model, clean, corrupted, right, wrong: (
+        answer(model, clean, corrupted, right, wrong) if knows(model, clean, right) else []
+    )
 
 
 def by_attention(model, clean, corrupted, right, wrong):
@@ -425,6 +436,24 @@ def by_attention(model, clean, corrupted, right, wrong):
         (layer, head): float(seen["pattern", layer][:, head, -1, 5].mean())
         for layer, head in np.ndindex(model.n_layers, model.n_heads)
     })  # fmt: skip
+
+
+_DENOISED = (
+    "You put clean values into the corrupted run, and ask which head brings the answer back on its own. A head that "
+    "works only together with another is not found so."
+)
+_ABLATED = (
+    "You take away everything that a head says. That finds heads that the model needs for anything, on any prompt, and "
+    "heads that are missed for odd reasons."
+)
+_DIFFERS = "Take away only what differs between the two prompts: give the head its value on the corrupted one."
+_NOTHING = " And you find heads in a model that cannot do the task."
+
+
+def either_way(name, answer, why, advice):
+    """A mistake, by itself and with the other one that people make: no look at whether the model does the task."""
+    yield Mutant(name, if_it_knows(answer), why, advice)
+    yield Mutant(f"{name}, in any model", answer, why + _NOTHING, advice)
 
 
 carry = Claim(
@@ -437,23 +466,14 @@ carry = Claim(
     model="induction-2l",
     trials=2,
     draw=lambda rng, model: (model, *draw_pairs(rng, 16)),
-    oracle=carriers,
+    oracle=if_it_knows(noised),
     same=unordered(),
     mutants=[
-        Mutant(
-            "denoising in place of noising",
-            by_denoising,
-            "You put clean values into the corrupted run, and ask which head brings the answer back on its own. A head "
-            "that works only together with another is not found so.",
-            "Ask what the clean run loses: which prompt has to run, and which one lends?",
+        *either_way(
+            "denoising in place of noising", denoised, _DENOISED, "Which prompt has to run, and which one lends?"
         ),
-        Mutant(
-            "ablated to the mean",
-            by_ablation,
-            "You take away everything that a head says. That finds heads that the model needs for anything, on any "
-            "prompt, and heads whose mean is odd.",
-            "Take away only what differs between the two prompts: the head's value on the corrupted one.",
-        ),
+        *either_way("ablated to the mean", ablated("mean"), _ABLATED, _DIFFERS),
+        *either_way("ablated to zero", ablated("zero"), _ABLATED, _DIFFERS),
         Mutant(
             "by where it looks",
             by_attention,
@@ -462,7 +482,7 @@ carry = Claim(
         ),
         Mutant(
             "a share of nothing",
-            lambda model, clean, corrupted, right, wrong: above(shares(model, corrupted, clean, right, wrong)),
+            noised,
             "You find heads in a model that cannot do the task: a share of a gap that is noise can be anything.",
             "First ask whether the model is right at all; if it is not, no head carries what it does not know.",
         ),

@@ -135,6 +135,11 @@ def movers(model, clean, right, wrong):
     return [place for place, value in found.items() if value > total / 2] if knows(model, clean, right) else []
 
 
+def in_any_model(model, clean, right, wrong):
+    found, total = direct(model, clean, right, wrong)
+    return [place for place, value in found.items() if value > total / 2]
+
+
 def strongest_writer(model, clean, right, wrong):
     found, _ = direct(model, clean, right, wrong)
     return [max(found, key=found.get)]
@@ -186,6 +191,12 @@ mover = Claim(
             strongest_writer,
             "You name the head that writes most, also in a model that cannot do the task: there is always a most.",
             "A model that is not right has no name mover; ask for that first.",
+        ),
+        Mutant(
+            "half of nothing",
+            in_any_model,
+            "You find name movers in a model that cannot do the task: half of a difference that is noise is little.",
+            "First ask whether the model is right, and if it is not, answer with an empty list.",
         ),
         Mutant(
             "everybody who writes something",
@@ -391,6 +402,12 @@ circuit = Claim(
             at_the_end_only,
             "You patch heads at the last position. What happens before it, where a name is said again, you do not see.",
             "Patch a head at all positions.",
+        ),
+        Mutant(
+            "a share of nothing",
+            lambda *given: [place for place, value in brought_back(*given).items() if value > 0.2],
+            "You find a circuit in a model that cannot do the task: a share of a gap that is noise can be anything.",
+            "First ask whether the model is right, and if it is not, answer with an empty list.",
         ),
         Mutant(
             "always three",
