@@ -107,7 +107,6 @@ def open_alone(browser: Tabs, make: Callable[[], Any]) -> tuple[float, float, in
         act = partial(tab.page.evaluate, "() => start()")
         painted, _ = tab.stages(lambda: walls.append(drawn(tab, act, READY)), READY)
         assert not tab.wrong, f"the page threw {tab.wrong}"
-    view.close()
     return python, painted, wire.bytes, walls[0]
 
 
