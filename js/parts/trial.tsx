@@ -1,5 +1,5 @@
 // A text of the reader's own: where a feature fires in it, which others do, and what the model says when it is changed.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { count, format, type Scale } from "../colour.ts";
 import { useTiles } from "../view.tsx";
 import { Tokens } from "./concordance.tsx";
@@ -8,6 +8,7 @@ import { type How, inWords, short, useNames } from "./feature.ts";
 import { type Outcome, OutcomeTable } from "./outcome.tsx";
 import { Others } from "./portrait.tsx";
 import { One } from "./token.tsx";
+import { Writing } from "./writing.tsx";
 
 interface Tried {
   text: string;
@@ -17,8 +18,6 @@ interface Tried {
   feature: number;
 }
 type Active = [feature: number, value: number, position: number][];
-
-const REST = 150; // ms without a key, until what is written is read
 
 export function Trial({
   tried,
@@ -70,7 +69,7 @@ export function Trial({
   return (
     <section class="iw-trial" aria-label="A text of your own">
       <h4>A text of your own</h4>
-      <Writing text={text} live={live} onText={(next) => onChange({ text: next })} />
+      <Writing label="a text of your own" text={text} live={live} onText={(next) => onChange({ text: next })} />
       {errors.length > 0 && (
         <small class="iw-error" role="alert">
           {inWords(errors[0]!, "this text")}
@@ -120,34 +119,6 @@ export function Trial({
       )}
       {!text && <small>Write something: where the feature is active in it is computed as you write.</small>}
     </section>
-  );
-}
-
-/** The text, as long as it is being written; what Python says it is, otherwise. */
-function Writing({ text, live, onText }: { text: string; live: boolean; onText: (text: string) => void }) {
-  const [own, setOwn] = useState<string | null>(null);
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  const shown = own ?? text;
-  return (
-    <textarea
-      aria-label="a text of your own"
-      rows={Math.min(6, Math.max(2, shown.split("\n").length))}
-      value={shown}
-      readOnly={!live}
-      spellcheck={false}
-      onInput={(event) => {
-        const written = event.currentTarget.value;
-        setOwn(written);
-        clearTimeout(timer.current);
-        timer.current = setTimeout(() => onText(written), REST);
-      }}
-      onBlur={() => {
-        clearTimeout(timer.current);
-        if (own !== null && own !== text) onText(own);
-        setOwn(null);
-      }}
-    />
   );
 }
 

@@ -1,5 +1,5 @@
 // A prompt to write on: its tokens, what the model says next, and what is changed in the model.
-import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useMemo, useState } from "preact/hooks";
 import { count, format } from "../colour.ts";
 import { Select } from "../parts/controls.tsx";
 import { Flow } from "../parts/flow.tsx";
@@ -8,6 +8,7 @@ import { Legend } from "../parts/legend.tsx";
 import { type Outcome, OutcomeTable } from "../parts/outcome.tsx";
 import { One, usePromptTokens } from "../parts/token.tsx";
 import { scaleOf, useSeries } from "../parts/values.ts";
+import { Writing } from "../parts/writing.tsx";
 import { useDark, useShared, useTiles, useTraits, useWidth, view } from "../view.tsx";
 
 interface Spec {
@@ -37,7 +38,6 @@ interface Traits {
 
 const TRAITS = ["title", "text", "chips", "position", "size", "context", "layers", "heads", "error"] as const;
 const BLOCK = 16384; // as in views/prompt.py
-const REST = 40; // ms without a key, until what is written is read
 
 function Prompt() {
   const { model } = useShared();
@@ -76,7 +76,7 @@ function Prompt() {
         </>
       }
     >
-      <Writing text={traits.text} live={live} onText={(text) => set({ text })} />
+      <Writing label="prompt" text={traits.text} live={live} onText={(text) => set({ text })} />
       <div class="iw-row">
         <small>
           {count(size)} token{size === 1 ? "" : "s"}
@@ -101,34 +101,6 @@ function Prompt() {
       {outcome &&
         (changed ? <OutcomeTable outcome={outcome} names={["as it is", "changed"]} /> : <Next outcome={outcome} />)}
     </Frame>
-  );
-}
-
-/** The text, as long as it is being written; what Python says it is, otherwise. */
-function Writing({ text, live, onText }: { text: string; live: boolean; onText: (text: string) => void }) {
-  const [own, setOwn] = useState<string | null>(null);
-  const timer = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
-  useEffect(() => () => clearTimeout(timer.current), []);
-  const shown = own ?? text;
-  return (
-    <textarea
-      aria-label="prompt"
-      rows={Math.min(8, Math.max(2, shown.split("\n").length))}
-      value={shown}
-      readOnly={!live}
-      spellcheck={false}
-      onInput={(event) => {
-        const written = event.currentTarget.value;
-        setOwn(written);
-        clearTimeout(timer.current);
-        timer.current = setTimeout(() => onText(written), REST);
-      }}
-      onBlur={() => {
-        clearTimeout(timer.current);
-        if (own !== null && own !== text) onText(own);
-        setOwn(null);
-      }}
-    />
   );
 }
 
