@@ -50,7 +50,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
         "package": lambda: package.run(rounds=1),
         "attention": lambda: attention.run((12,), rounds=1, limit=20, peer_lengths=()),
         "long": lambda: long.run(((1, 2, 512),), rounds=1),
-        "views": lambda: views.run(rounds=1, length=64, neurons=200, names=("prompt",)),
+        "views": lambda: views.run(rounds=1, length=64, neurons=200, names=("circuit", "prompt")),
         "record": lambda: record.run(((8, 1),), layers=1),
         "sweep": lambda: sweep.run(((8, 1),), rounds=1, sweep_rounds=1, shape=sweep.Shape(2, 2, 64, 500), length=6),
         "features": lambda: features.run(

@@ -124,7 +124,7 @@ def open_together(browser: Tabs, views: list[Any], scratch: Path) -> tuple[float
     from interpwidgets import save_page
 
     browser.server.pages["/all"] = save_page(scratch / "all.html", "all", views, max_mb=1)
-    all_there = f"document.querySelectorAll('.interpwidgets section').length === {len(views)}"
+    all_there = f"document.querySelectorAll('.interpwidgets .iw-title').length === {len(views)}"
     ready = f"{all_there} && !document.querySelector('.iw-busy')"
     walls: list[float] = []
     with browser.open(LIMIT) as tab:
