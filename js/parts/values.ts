@@ -17,11 +17,12 @@ export function useSeries(prompt: number, size: number, block: number, count: nu
     const all = Array.from({ length: count }, () => new Float32Array(size).fill(NaN));
     for (const [i, tile] of tiles.entries()) {
       const here = tile?.shape[1] ?? 0;
+      const fits = Math.min(here, size - i * block); // the size may be another before the tiles are
       for (let s = 0; s < count && tile; s++)
-        all[s]!.set((tile.data as Float32Array).subarray(s * here, (s + 1) * here), i * block);
+        all[s]!.set((tile.data as Float32Array).subarray(s * here, s * here + fits), i * block);
     }
     return all;
-  }, [keys.join("\n"), came]);
+  }, [keys.join("\n"), came, size]);
   return { series, errors };
 }
 

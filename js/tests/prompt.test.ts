@@ -74,6 +74,15 @@ test("what is written reaches Python once the keys rest, and the text stays as w
   await expect.poll(() => area.value).toBe("set in Python");
 });
 
+test.each([5, 3])("a prompt of another length, %i, waits for its numbers", async (size) => {
+  const fake = model();
+  const { text } = await show(fake);
+  fake.change("size", size); // as it comes from Python: before the version, and the tiles of the new text
+  await expect.poll(text).toContain(`${size} tokens of 128`);
+  expect(text()).not.toContain("failed");
+  expect(text()).toContain("Click a token");
+});
+
 test("a token is selected, and asked for", async () => {
   const fake = model();
   const { el, text } = await show(fake);

@@ -54,6 +54,7 @@ function Prompt() {
   const valueAt = useMemo(() => (at: number) => values?.[at], [values]);
 
   const at = hovered ?? position ?? size - 1;
+  const surprise = values?.[at] ?? NaN; // of a longer prompt, not here yet
   const key = JSON.stringify({ what: "next", position: position ?? size - 1 });
   const outcome = useTiles([key]).get(key)?.json as Outcome | undefined;
   const changed = chips.some(({ on }) => on);
@@ -68,9 +69,9 @@ function Prompt() {
           <One token={tokenAt(at)} position={at} />:{" "}
           {at === 0
             ? "nothing came before it"
-            : values && (
+            : !Number.isNaN(surprise) && (
                 <>
-                  surprise <b>{format(values[at]!)}</b> bits
+                  surprise <b>{format(surprise)}</b> bits
                 </>
               )}
         </>
