@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from interpwidgets.features.absorption import Absorbed
+from interpwidgets.features.connections import Connection, Connections, Ranked, VirtualWeights
 from interpwidgets.features.notes import Label
 from interpwidgets.features.records import Example, Feature, Group, Neighbour
 from interpwidgets.features.report import DictionaryReport, Estimate, dictionary_report
@@ -12,6 +13,8 @@ from interpwidgets.features.train_dictionary import train_dictionary
 
 __all__ = [
     "Absorbed",
+    "Connection",
+    "Connections",
     "DictionaryReport",
     "Estimate",
     "Example",
@@ -21,7 +24,9 @@ __all__ = [
     "Group",
     "Label",
     "Neighbour",
+    "Ranked",
     "Rows",
+    "VirtualWeights",
     "dictionary_report",
     "train_dictionary",
 ]

@@ -13,7 +13,7 @@ from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model
 from interpwidgets.models.splice import replaced
 
-__all__ = ["ablated", "to_logits"]
+__all__ = ["ablated", "folding", "to_logits"]
 
 _STATES = ("embed", "resid_pre", "resid_mid", "resid_post")
 
@@ -30,7 +30,7 @@ def to_logits(model: Model, dictionary: Dictionary) -> Tensor | None:
         return None
     found = unembed.weight.float().T  # [d_model, vocabulary]
     if model.anatomy.ln_final is not None:
-        weight, centres = _norm(model.anatomy.ln_final, found)
+        weight, centres = folding(model.anatomy.ln_final, found)
         found = found * weight[:, None]
         found = found - found.mean(0) if centres else found
     parts = [_from(model, site, layer, found) for site, layer in dictionary.writes]
@@ -50,7 +50,7 @@ def _from(model: Model, site: str, layer: int | None, found: Tensor) -> Tensor |
     return found if site in (*_STATES, "attn_out", "mlp_out") else None
 
 
-def _norm(norm: nn.Module, like: Tensor) -> tuple[Tensor, bool]:
+def folding(norm: nn.Module, like: Tensor) -> tuple[Tensor, bool]:
     """A norm's weight, and whether it subtracts the mean, told from what it does to a vector of ±1."""
     signs = torch.ones(len(like), dtype=like.dtype, device=like.device)
     signs[1::2] = -1
