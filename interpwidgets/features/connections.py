@@ -213,7 +213,7 @@ class VirtualWeights:
         elif site not in (*_STREAM, "attn_out", "mlp_out"):
             self.untold["what it reads"] = f"{site} is not a sum of what parts of the model write."
         else:
-            return self._centred(self.dictionary.W_enc[:, feature].float())
+            return self._centred(self.dictionary.W_enc[:, feature].float().to(self.model.device))
         return None
 
     def _centred(self, e: Tensor) -> Tensor:
@@ -222,7 +222,7 @@ class VirtualWeights:
     def _decoder(self, feature: int) -> Tensor | None:
         """What a feature writes to the stream a unit: [d_model]."""
         site, layer = self.dictionary.writes[0]
-        d: Tensor = self.dictionary.W_dec[feature].float()
+        d: Tensor = self.dictionary.W_dec[feature].float().to(self.model.device)
         if layer is not None and site == "z" and layer in self._writers.heads:
             return d @ self._writers.w_o(layer).flatten(0, 1)
         if layer is not None and site == "mlp_post" and layer in self._writers.neurons:
@@ -239,7 +239,7 @@ class VirtualWeights:
 
     def _but(self, feature: int, all_of: _Weights) -> _Weights:
         """Without the feature itself."""
-        others = torch.arange(self.dictionary.d_dict) != feature
+        others = torch.arange(self.dictionary.d_dict, device=all_of.weight.device) != feature
         return _Weights("feature", None, all_of.weight[others], all_of.cosine[others], skipped=feature)
 
     @torch.no_grad()
@@ -259,7 +259,7 @@ class VirtualWeights:
 
 def _dots(kind: Kind, layer: int | None, rows: Tensor, direction: Tensor) -> _Weights:
     """Inner products of rows [n, d_model] with a direction."""
-    rows = rows.float()
+    rows = rows.to(direction)
     weight = rows @ direction
     return _Weights(kind, layer, weight, weight / (rows.norm(dim=-1) * direction.norm()))
 

@@ -57,15 +57,15 @@ class Readers:
 
     def _measured(self) -> dict[Site, Tensor]:
         """How much each reads in all, [head] or [neuron]: the length of its weights. Those that are not linear go."""
-        width = self.model.d_model
-        signs = torch.ones(width)
+        width, device = self.model.d_model, self.model.device
+        signs = torch.ones(width, device=device)
         signs[torch.randperm(width, generator=torch.Generator().manual_seed(0))[: width // 2]] = -1
-        told, squares, sums = self(signs[None]), dict[Site, Tensor](), dict[Site, Tensor]()
+        told, squares, sums = self(signs[None]), dict[Site, Any](), dict[Site, Any]()
         for first in range(0, width, _AT_ONCE):
-            rows = torch.eye(width)[first : first + _AT_ONCE]
+            rows = torch.eye(width, device=device)[first : first + _AT_ONCE]
             for site, value in self(rows).items():
-                squares[site] = squares.get(site, torch.tensor(0.0)) + value.square().sum(0)
-                sums[site] = sums.get(site, torch.tensor(0.0)) + torch.einsum("r,r...->...", rows @ signs, value)
+                squares[site] = squares.get(site, 0) + value.square().sum(0)
+                sums[site] = sums.get(site, 0) + torch.einsum("r,r...->...", rows @ signs, value)
         rough = self.model.module.dtype not in (torch.float32, torch.float64)
         for site in list(self.sites):
             gap = float((sums[site] - told[site][0]).norm())
@@ -91,4 +91,4 @@ class Readers:
                 undo.callback(norm.register_forward_hook(give).remove)
             tokens = some_tokens(self.model, 1).expand(len(rows), 1)
             found = read(self.model, tokens, self.sites)
-        return {site: (value[1:, 0] - value[:1, 0]).float().cpu() for site, value in found.items()}
+        return {site: (value[1:, 0] - value[:1, 0]).float() for site, value in found.items()}

@@ -1,163 +1,197 @@
-// A feature in numbers: how strong it is how often, which logits it moves, and what is near it.
-import type { ComponentChildren } from "preact";
-import { count } from "../colour.ts";
-import { type FeatureRecord, type Name, short } from "./feature.ts";
-import { Plot } from "./plot.tsx";
+// One feature: what is said of it, its numbers, its examples, what is near.
+import { useMemo, useRef, useState } from "preact/hooks";
+import { count, format, type Scale } from "../colour.ts";
+import { px, useTraits } from "../view.tsx";
+import { Concordance, type Jump } from "./concordance.tsx";
+import { Choice } from "./controls.tsx";
+import {
+  type Facts, type FeatureRecord, inWords, percent, Pointing, type Said, short, type Spot, useNames, usePointing,
+  useWritten,
+} from "./feature.ts"; // prettier-ignore
+import { Legend } from "./legend.tsx";
+import { Histogram, Logits, Others } from "./numbers.tsx";
+import { SaidOf } from "./said.tsx";
+import { One } from "./token.tsx";
 
-type Reach = [low: number, high: number];
+export const scaleOf = ({ max }: FeatureRecord, dark: boolean): Scale => ({ kind: "linear", low: 0, high: max || 1, floor: 0, signed: false, dark }); // prettier-ignore
 
-/** The activations that a histogram of some features goes over. */
-export function reachOf(records: FeatureRecord[]): Reach {
-  const edges = records.flatMap(({ histogram }) => histogram.edges.filter((edge) => edge > 0));
-  return edges.length > 1 ? [Math.min(...edges) * 0.92, Math.max(...edges)] : [0.1, 1];
-}
-
-/** The activations above zero, by size; quantile groups are bands, and a click goes to the examples of one. */
-export function Histogram({
+export function Portrait({
   record,
+  number,
+  errors,
+  facts,
+  written,
+  example,
   reach,
+  dark,
+  lists,
   width,
-  onGroup,
-}: {
-  record: FeatureRecord;
-  reach: Reach;
-  width: number;
-  onGroup: (group: number) => void;
-}) {
-  const { edges, counts } = record.histogram;
-  if (!counts.length) return <p class="iw-note">It is active at none of these tokens.</p>;
-  const most = Math.max(...counts);
-  const groupAt = (value: number) => record.groups.findIndex(({ low, high }) => low !== null && low <= value && value <= high!); // prettier-ignore
-  return (
-    <Plot
-      width={width}
-      height={150}
-      margin={{ left: 50, right: 6 }}
-      label={`How often feature ${record.index} is how active: activations up to ${short(record.max)}, up to ${count(most)} tokens a bar`}
-      x={{ name: "activation", low: reach[0], high: reach[1], kind: "log" }}
-      y={{ name: "tokens", low: 0.8, high: most * 1.25, kind: "log" }}
-      onDrag={(value, _, begins) => {
-        if (begins && groupAt(value) > 0) onGroup(groupAt(value));
-      }}
-    >
-      {({ x, y, bottom, top }) => {
-        const left = (value: number) => x.at(Math.max(value, reach[0]));
-        const bar = (size: number, i: number) =>
-          size ? `M${left(edges[i]!) + 0.5} ${bottom}V${y.at(size)}H${x.at(edges[i + 1]!) - 0.5}V${bottom}Z` : "";
-        return (
-          <>
-            {record.groups.slice(1).map(({ name, low, high, count: size }, i) =>
-              size && low !== null ? (
-                <rect
-                  class={i % 2 ? "iw-band" : "iw-band iw-other"}
-                  {...{ x: left(low), y: top, width: Math.max(0, x.at(high!) - left(low)), height: bottom - top }}
-                >
-                  <title>{`${name} of activations: ${short(low)} to ${short(high)}`}</title>
-                </rect>
-              ) : null,
-            )}
-            <path class="iw-histogram" d={counts.map(bar).join("")} />
-          </>
-        );
-      }}
-    </Plot>
-  );
-}
-
-/** The logits that its direction raises most, and those it lowers most. */
-export function Logits({ record: { top_logits: top, bottom_logits: bottom } }: { record: FeatureRecord }) {
-  const most = Math.max(...[...top, ...bottom].map(([, logit]) => Math.abs(logit)));
-  if (!top.length) return <p class="iw-note">It writes where no logits can be read off directly.</p>;
-  const list = (name: string, pairs: [string, number][], kind: string) => (
-    <table>
-      <thead>
-        <tr>
-          <th colSpan={2} title="What one unit of activation adds to the logit, layers in between passed by">
-            {name}
-          </th>
-        </tr>
-      </thead>
-      <tbody>
-        {pairs.map(([token, logit]) => (
-          <tr>
-            <th scope="row">
-              <bdi class="iw-token">{token}</bdi>
-            </th>
-            <td class="iw-bar">
-              <i class={kind} style={{ width: `${(100 * Math.abs(logit)) / most}%` }} />
-              <span>{short(logit)}</span>
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-  return (
-    <div class="iw-logits">
-      {list("raises the logit of", top, "iw-above")}
-      {list("lowers the logit of", bottom, "iw-below")}
-    </div>
-  );
-}
-
-/** What a feature is called: its label, else the token it is strongest at and the logits it raises. */
-export function Called({ name }: { name: Name | undefined }) {
-  if (!name) return <>…</>;
-  if (name.label) return <bdi class="iw-said">{name.label}</bdi>;
-  return (
-    <>
-      <bdi class="iw-token">{name.peak ?? "never active"}</bdi>
-      {name.logits.length > 0 && (
-        <small>
-          {" → "}
-          <bdi class="iw-token">{name.logits.join(" ")}</bdi>
-        </small>
-      )}
-    </>
-  );
-}
-
-/** Other features with a number each: a click goes there, another puts it beside. */
-export function Others({
-  title,
-  about,
-  features,
-  names,
   onGo,
   onCompare,
+  onExample,
 }: {
-  title: ComponentChildren;
-  about: string;
-  features: [feature: number, value: number][];
-  names: ReadonlyMap<number, Name>;
+  record: FeatureRecord | undefined;
+  number: number;
+  errors: string[];
+  facts: Facts;
+  written: number;
+  example: [feature: number, ...Spot] | []; // selected
+  reach: [number, number];
+  dark: boolean;
+  lists: Record<string, number[]>;
+  width: number;
   onGo: (feature: number) => void;
-  onCompare?: (feature: number) => void;
+  onCompare: (feature: number) => void;
+  onExample: (spot: Spot) => void;
 }) {
+  const said = useWritten<Said>({ what: "said", feature: number }, written);
+  const near = record ? [...record.neighbours, ...record.co_firing].map(([i]) => i) : [];
+  const names = useNames(near, written);
+  const [jump, setJump] = useState<Jump | null>(null);
+  const [whole, setWhole] = useTraits<{ whole: boolean }>(["whole"]);
+  const [effects, setEffects] = useState(false);
+  const most = useMemo(() => largestEffect(record), [record]);
+  const scale = useMemo(
+    () => record && (effects && most ? { ...scaleOf(record, dark), high: most, signed: true } : scaleOf(record, dark)),
+    [record, dark, effects, most],
+  );
+  const pointing = useRef(new Pointing<Spot>()).current;
+  if (!record || !scale)
+    return (
+      <article style={px({ width })}>
+        <h3>Feature {count(number)}</h3>
+        {errors.length ? <p role="alert">{inWords(errors[0]!, "this feature; it holds the one it was saved with, and those near it")}</p> : "…"}
+      </article>
+    ); // prettier-ignore
+  const [of, ...spot] = example;
+  const selected: Spot | [] = of === record.index ? spot : [];
+  const half = width >= 520 ? Math.floor((width - 24) / 2) : width;
   return (
-    <div class="iw-others" role="group" aria-label={about}>
-      <h4 title={about}>{title}</h4>
-      {features.map(([feature, value]) => (
-        <div>
-          <button type="button" class="iw-go" onClick={() => onGo(feature)}>
-            <b>{feature}</b>
-            <i>{short(value)}</i>
-            <span>
-              <Called name={names.get(feature)} />
-            </span>
-          </button>
-          {onCompare && (
+    <article class={record.index === number ? "" : "iw-stale"} style={px({ width })} aria-label={`Feature ${number}`}>
+      <div class="iw-row">
+        <h3>Feature {count(record.index)}</h3>
+        <span class="iw-facts">
+          active at <b>{count(record.count)}</b> of {count(facts.tokens)} tokens ({percent(record.density)}), max{" "}
+          <b>{short(record.max)}</b>, mean where active <b>{short(record.mean)}</b>
+        </span>
+      </div>
+      <SaidOf key={record.index} feature={record.index} said={said} lists={Object.keys(lists)} />
+      <div class="iw-columns">
+        <div style={px({ width: half })}>
+          <Histogram
+            record={record}
+            reach={reach}
+            width={half}
+            onGroup={(group) => setJump({ feature: record.index, group })}
+          />
+        </div>
+        <div style={px({ width: half })}>
+          <Logits record={record} />
+        </div>
+      </div>
+      <div class="iw-row">
+        <Choice
+          label="examples"
+          value={whole.whole ? "whole" : "snippets"}
+          options={["snippets", "whole"]}
+          names={["around it", "whole contexts"]}
+          onChange={(value) => setWhole({ whole: value === "whole" })}
+        />
+        {most > 0 && (
+          <Choice
+            label="colours"
+            value={effects ? "effect" : "activation"}
+            options={["activation", "effect"]}
+            names={["activation", "effect of ablation"]}
+            onChange={(value) => setEffects(value === "effect")}
+          />
+        )}
+        <span class="iw-group" role="group" aria-label="go to the examples of a group">
+          {record.groups.map(({ name }, group) => (
             <button
               type="button"
-              title="Put it beside this one"
-              aria-label={`compare with ${feature}`}
-              onClick={() => onCompare(feature)}
+              title={name === "top" ? "The strongest" : `${name} of activations`}
+              onClick={() => setJump({ feature: record.index, group })}
             >
-              ⇄
+              {name.replace(" %", "").split("–")[0]}
             </button>
-          )}
-        </div>
-      ))}
-      {!features.length && <small>none</small>}
+          ))}
+        </span>
+        <Legend scale={scale} what={effects && most ? "change of log-probability in nats" : "activation"} />
+      </div>
+      <Concordance
+        record={record}
+        whole={whole.whole}
+        effects={effects && most > 0}
+        scale={scale}
+        selected={selected}
+        pointing={pointing}
+        jump={jump}
+        onSelect={onExample}
+      />
+      <Where pointing={pointing} selected={selected} record={record} />
+      <div class="iw-columns iw-near-lists">
+        <Others
+          title="Nearest directions"
+          about="Cosine of the decoder directions, over the whole dictionary"
+          features={record.neighbours}
+          {...{ names, onGo, onCompare }}
+        />
+        <Others
+          title="Active together"
+          about="Tokens at which both are active, of those at which either is (Jaccard)"
+          features={record.co_firing}
+          {...{ names, onGo, onCompare }}
+        />
+      </div>
+    </article>
+  );
+}
+
+function largestEffect(record: FeatureRecord | undefined): number {
+  const effects = record?.groups.flatMap(({ examples }) => examples.flatMap((example) => example.effects ?? [])) ?? [];
+  return effects.reduce<number>((most, effect) => Math.max(most, Math.abs(effect ?? 0)), 0);
+}
+
+/** The token pointed at or selected: its activation, and where it is. */
+function Where({
+  pointing,
+  selected,
+  record,
+}: {
+  pointing: Pointing<Spot>;
+  selected: Spot | [];
+  record: FeatureRecord;
+}) {
+  const spot = usePointing(pointing) ?? (selected.length ? selected : null);
+  const found = spot && record.groups[spot[0]]?.examples[spot[1]];
+  if (!spot || !found) return <div class="iw-where">Point at a token for its activation; click to keep it.</div>;
+  const at = spot[2];
+  const i = at - found.start;
+  const [value, effect] = [found.values[i], found.effects?.[i]];
+  return (
+    <div class="iw-where">
+      <One
+        token={found.tokens[i] === undefined ? undefined : { text: found.tokens[i], special: false }}
+        position={at}
+      />{" "}
+      {value === undefined || value === null ? (
+        "beyond what is kept around this example"
+      ) : (
+        <>
+          activation <b>{i === found.position || !value ? format(value) : `≈ ${short(value)}`}</b>
+          {i !== found.position && value > 0 && " ± 3 %"}
+        </>
+      )}
+      {effect !== undefined && effect !== null && (
+        <>
+          ; without the feature its log-probability changes by <b>{format(effect)}</b>
+        </>
+      )}
+      <small>
+        {" "}
+        token {at} of context {count(found.context)}
+      </small>
     </div>
   );
 }

@@ -6,7 +6,7 @@ import { Tokens } from "./concordance.tsx";
 import { Choice } from "./controls.tsx";
 import { type How, inWords, short, useNames } from "./feature.ts";
 import { type Outcome, OutcomeTable } from "./outcome.tsx";
-import { Others } from "./portrait.tsx";
+import { Others } from "./numbers.tsx";
 import { One } from "./token.tsx";
 import { Writing } from "./writing.tsx";
 

@@ -1,19 +1,14 @@
 // The features of a dictionary: a table of all of them, and what one answers to and does.
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { count, format, type Scale } from "../colour.ts";
-import { Concordance, type Jump } from "../parts/concordance.tsx";
-import { Choice, Toggle } from "../parts/controls.tsx";
-import {
-  type Facts, type FeatureRecord, type How, inWords, percent, Pointing, recordKey, type Said, short, type Spot, useNames,
-  usePointing, useWritten,
-} from "../parts/feature.ts"; // prettier-ignore
+import { useRef, useState } from "preact/hooks";
+import { count, format } from "../colour.ts";
+import { Toggle } from "../parts/controls.tsx";
+import { type Facts, type FeatureRecord, type How, recordKey, type Spot, useWritten } from "../parts/feature.ts";
 import { FeatureMap } from "../parts/featuremap.tsx";
 import { Frame } from "../parts/frame.tsx";
-import { Legend } from "../parts/legend.tsx";
-import { Histogram, Logits, Others, reachOf } from "../parts/portrait.tsx";
-import { blockOf, Rows, useRows } from "../parts/rows.tsx";
-import { SaidOf } from "../parts/said.tsx";
-import { One } from "../parts/token.tsx";
+import { Filter, Going, Lists } from "../parts/going.tsx";
+import { reachOf } from "../parts/numbers.tsx";
+import { Portrait, scaleOf } from "../parts/portrait.tsx";
+import { Rows } from "../parts/rows.tsx";
 import { Trial } from "../parts/trial.tsx";
 import { NARROW, px, useDark, useShared, useTiles, useTraits, useWidth, view } from "../view.tsx";
 
@@ -69,7 +64,8 @@ function FeatureView() {
   const portrait = (record: FeatureRecord | undefined, number: number, errors: string[]) => (
     <Portrait
       key={number === compare ? "beside" : "shown"}
-      {...{ record, number, errors, traits, reach, dark, lists }}
+      {...{ record, number, errors, facts, written, reach, dark, lists }}
+      example={traits.example}
       width={each}
       onGo={go}
       onCompare={beside}
@@ -87,7 +83,13 @@ function FeatureView() {
           are of, on the colour of its activation.
         </>
       }
-      controls={<Going {...{ facts, feature, asked, traits, go }} onCompare={(compare) => set({ compare })} />}
+      controls={
+        <Going
+          features={facts.features}
+          {...{ feature, asked, compare, go }}
+          onCompare={(compare) => set({ compare })}
+        />
+      }
       status={<Selected {...{ traits }} record={shown.record} />}
     >
       {traits.error && (
@@ -163,271 +165,6 @@ function useRecord(feature: number) {
   return { record: record ?? (errors.length ? undefined : last.current), errors };
 }
 
-const scaleOf = ({ max }: FeatureRecord, dark: boolean): Scale => ({ kind: "linear", low: 0, high: max || 1, floor: 0, signed: false, dark }); // prettier-ignore
-
-/** From feature to feature. */
-function Going({
-  facts,
-  feature,
-  asked,
-  traits: { compare },
-  go,
-  onCompare,
-}: {
-  facts: Facts;
-  feature: number;
-  asked: { filter: string; sort: string; written: number };
-  traits: Traits;
-  go: (feature: number) => void;
-  onCompare: (feature: number | null) => void;
-}) {
-  const [trail, setTrail] = useState({ visited: [feature], at: 0 });
-  useLayoutEffect(() => {
-    const { visited, at } = trail;
-    if (visited[at] !== feature) setTrail({ visited: [...visited.slice(0, at + 1), feature].slice(-200), at: Math.min(at + 1, 199) }); // prettier-ignore
-  }, [feature]);
-  const walk = (by: number) => {
-    const at = trail.at + by;
-    setTrail({ ...trail, at });
-    go(trail.visited[at]!);
-  };
-  // A row at random, of those that pass the filter: it may have to come first.
-  const [wish, setWish] = useState<number | null>(null);
-  const { at, total } = useRows(asked, [blockOf(wish ?? 0)]);
-  const index = wish === null ? undefined : at(wish)?.[0];
-  useEffect(() => {
-    if (index === undefined) return;
-    setWish(null);
-    go(index as number);
-  }, [index]);
-  const last = facts.features - 1;
-  const number = (label: string, value: number | null, onNumber: (value: number) => void) => (
-    <label>
-      {label}{" "}
-      <input
-        type="number"
-        min={0}
-        max={last}
-        value={value ?? ""}
-        onChange={(event) => {
-          const to = event.currentTarget.valueAsNumber;
-          if (to >= 0 && to <= last) onNumber(Math.floor(to));
-          else event.currentTarget.value = String(value ?? "");
-        }}
-      />
-    </label>
-  );
-  return (
-    <>
-      <span class="iw-group" role="group" aria-label="visited">
-        <button type="button" disabled={trail.at === 0} onClick={() => walk(-1)}>
-          ← back
-        </button>
-        <button type="button" disabled={trail.at >= trail.visited.length - 1} onClick={() => walk(1)}>
-          forward →
-        </button>
-      </span>
-      <span class="iw-group" role="group" aria-label="by number">
-        <button type="button" disabled={feature === 0} onClick={() => go(feature - 1)}>
-          previous
-        </button>
-        <button type="button" disabled={feature === last} onClick={() => go(feature + 1)}>
-          next
-        </button>
-        <button type="button" disabled={!total} onClick={() => setWish(Math.floor(Math.random() * total!))}>
-          random
-        </button>
-      </span>
-      {number("feature", feature, go)}
-      {number("beside it", compare, (to) => onCompare(to === feature ? null : to))}
-      {compare !== null && (
-        <button type="button" onClick={() => onCompare(null)}>
-          only one
-        </button>
-      )}
-    </>
-  );
-}
-
-function Filter({ filter, onFilter }: { filter: string; onFilter: (filter: string) => void }) {
-  return (
-    <label class="iw-filter">
-      <input
-        type="search"
-        aria-label="filter: a number, a word, or a condition"
-        title="A number; a word in labels, notes and tokens; or a condition over the columns, as in store.query"
-        placeholder="31, a word, or density < 0.01 and max_activation > 20"
-        value={filter}
-        onChange={(event) => onFilter(event.currentTarget.value)}
-      />
-    </label>
-  );
-}
-
-/** Lists that the reader keeps: a click filters the table. */
-function Lists({
-  lists,
-  filter,
-  onFilter,
-}: {
-  lists: Record<string, number[]>;
-  filter: string;
-  onFilter: (filter: string) => void;
-}) {
-  const conditions: [string, string][] = Object.keys(lists).map((list) => [list, `'${list.replaceAll("'", "''")}' in lists`]); // prettier-ignore
-  if (!conditions.length) return null;
-  return (
-    <div class="iw-row" role="group" aria-label="lists">
-      {conditions.map(([list, condition]) => (
-        <button
-          type="button"
-          aria-pressed={filter === condition}
-          onClick={() => onFilter(filter === condition ? "" : condition)}
-        >
-          {list === "starred" && "★ "}
-          <bdi>{list}</bdi>
-        </button>
-      ))}
-    </div>
-  );
-}
-
-/** One feature: what is said of it, its numbers, its examples, what is near. */
-function Portrait({
-  record,
-  number,
-  errors,
-  traits,
-  reach,
-  dark,
-  lists,
-  width,
-  onGo,
-  onCompare,
-  onExample,
-}: {
-  record: FeatureRecord | undefined;
-  number: number;
-  errors: string[];
-  traits: Traits;
-  reach: [number, number];
-  dark: boolean;
-  lists: Record<string, number[]>;
-  width: number;
-  onGo: (feature: number) => void;
-  onCompare: (feature: number) => void;
-  onExample: (spot: Spot) => void;
-}) {
-  const { facts, written } = traits;
-  const said = useWritten<Said>({ what: "said", feature: number }, written);
-  const near = record ? [...record.neighbours, ...record.co_firing].map(([i]) => i) : [];
-  const names = useNames(near, written);
-  const [jump, setJump] = useState<Jump | null>(null);
-  const [whole, setWhole] = useTraits<{ whole: boolean }>(["whole"]);
-  const [effects, setEffects] = useState(false);
-  const most = useMemo(() => largestEffect(record), [record]);
-  const scale = useMemo(
-    () => record && (effects && most ? { ...scaleOf(record, dark), high: most, signed: true } : scaleOf(record, dark)),
-    [record, dark, effects, most],
-  );
-  const pointing = useRef(new Pointing<Spot>()).current;
-  if (!record || !scale)
-    return (
-      <article style={px({ width })}>
-        <h3>Feature {count(number)}</h3>
-        {errors.length ? <p role="alert">{inWords(errors[0]!, "this feature; it holds the one it was saved with, and those near it")}</p> : "…"}
-      </article>
-    ); // prettier-ignore
-  const [of, ...spot] = traits.example;
-  const selected: Spot | [] = of === record.index ? spot : [];
-  const half = width >= 520 ? Math.floor((width - 24) / 2) : width;
-  return (
-    <article class={record.index === number ? "" : "iw-stale"} style={px({ width })} aria-label={`Feature ${number}`}>
-      <div class="iw-row">
-        <h3>Feature {count(record.index)}</h3>
-        <span class="iw-facts">
-          active at <b>{count(record.count)}</b> of {count(facts.tokens)} tokens ({percent(record.density)}), max{" "}
-          <b>{short(record.max)}</b>, mean where active <b>{short(record.mean)}</b>
-        </span>
-      </div>
-      <SaidOf key={record.index} feature={record.index} said={said} lists={Object.keys(lists)} />
-      <div class="iw-columns">
-        <div style={px({ width: half })}>
-          <Histogram
-            record={record}
-            reach={reach}
-            width={half}
-            onGroup={(group) => setJump({ feature: record.index, group })}
-          />
-        </div>
-        <div style={px({ width: half })}>
-          <Logits record={record} />
-        </div>
-      </div>
-      <div class="iw-row">
-        <Choice
-          label="examples"
-          value={whole.whole ? "whole" : "snippets"}
-          options={["snippets", "whole"]}
-          names={["around it", "whole contexts"]}
-          onChange={(value) => setWhole({ whole: value === "whole" })}
-        />
-        {most > 0 && (
-          <Choice
-            label="colours"
-            value={effects ? "effect" : "activation"}
-            options={["activation", "effect"]}
-            names={["activation", "effect of ablation"]}
-            onChange={(value) => setEffects(value === "effect")}
-          />
-        )}
-        <span class="iw-group" role="group" aria-label="go to the examples of a group">
-          {record.groups.map(({ name }, group) => (
-            <button
-              type="button"
-              title={name === "top" ? "The strongest" : `${name} of activations`}
-              onClick={() => setJump({ feature: record.index, group })}
-            >
-              {name.replace(" %", "").split("–")[0]}
-            </button>
-          ))}
-        </span>
-        <Legend scale={scale} what={effects && most ? "change of log-probability in nats" : "activation"} />
-      </div>
-      <Concordance
-        record={record}
-        whole={whole.whole}
-        effects={effects && most > 0}
-        scale={scale}
-        selected={selected}
-        pointing={pointing}
-        jump={jump}
-        onSelect={onExample}
-      />
-      <Where pointing={pointing} selected={selected} record={record} />
-      <div class="iw-columns iw-near-lists">
-        <Others
-          title="Nearest directions"
-          about="Cosine of the decoder directions, over the whole dictionary"
-          features={record.neighbours}
-          {...{ names, onGo, onCompare }}
-        />
-        <Others
-          title="Active together"
-          about="Tokens at which both are active, of those at which either is (Jaccard)"
-          features={record.co_firing}
-          {...{ names, onGo, onCompare }}
-        />
-      </div>
-    </article>
-  );
-}
-
-function largestEffect(record: FeatureRecord | undefined): number {
-  const effects = record?.groups.flatMap(({ examples }) => examples.flatMap((example) => example.effects ?? [])) ?? [];
-  return effects.reduce<number>((most, effect) => Math.max(most, Math.abs(effect ?? 0)), 0);
-}
-
 /** How near two features are. */
 function Pair({ a, b }: { a: number; b: number }) {
   const key = JSON.stringify({ what: "pair", features: [a, b] });
@@ -439,49 +176,6 @@ function Pair({ a, b }: { a: number; b: number }) {
       {a} and {b}: cosine of their directions <b>{said(pair.cosine, "not among the nearest")}</b>, active together{" "}
       <b>{said(pair.jaccard, "not among the most")}</b> (Jaccard)
     </p>
-  );
-}
-
-/** The token pointed at or selected: its activation, and where it is. */
-function Where({
-  pointing,
-  selected,
-  record,
-}: {
-  pointing: Pointing<Spot>;
-  selected: Spot | [];
-  record: FeatureRecord;
-}) {
-  const spot = usePointing(pointing) ?? (selected.length ? selected : null);
-  const found = spot && record.groups[spot[0]]?.examples[spot[1]];
-  if (!spot || !found) return <div class="iw-where">Point at a token for its activation; click to keep it.</div>;
-  const at = spot[2];
-  const i = at - found.start;
-  const [value, effect] = [found.values[i], found.effects?.[i]];
-  return (
-    <div class="iw-where">
-      <One
-        token={found.tokens[i] === undefined ? undefined : { text: found.tokens[i], special: false }}
-        position={at}
-      />{" "}
-      {value === undefined || value === null ? (
-        "beyond what is kept around this example"
-      ) : (
-        <>
-          activation <b>{i === found.position || !value ? format(value) : `≈ ${short(value)}`}</b>
-          {i !== found.position && value > 0 && " ± 3 %"}
-        </>
-      )}
-      {effect !== undefined && effect !== null && (
-        <>
-          ; without the feature its log-probability changes by <b>{format(effect)}</b>
-        </>
-      )}
-      <small>
-        {" "}
-        token {at} of context {count(found.context)}
-      </small>
-    </div>
   );
 }
 
