@@ -45,9 +45,10 @@ def carried(rec: Recording, how: str, *, prompt: int = 0, token: Any = None, lay
 
     `how="value"`: the length of what a key's value writes to the residual stream, ‖v · W_O‖, so that weight × factor
     is the norm of what moves (Kobayashi et al. 2020, "Attention is not only a weight", §3). `how="logit"`: what it
-    adds to the logit of `token`, or, if that is None, of the token that comes next, at the query's own position: the
-    direct path with the final norm's scale held (Elhage et al. 2021, "A mathematical framework for transformer
-    circuits"). Summed over the keys, weight × factor is then the head's direct logit attribution, but for biases.
+    adds, at the query's own position, to the logit of `token`, or, if that is None, of the token that comes next; at
+    the last position, of the model's first guess. It is the direct path, with the final norm's scale held (Elhage et
+    al. 2021, "A mathematical framework for transformer circuits"). Summed over the keys, weight × factor is then the
+    head's direct logit attribution, but for biases.
 
     Raises InputError for a recording without its model, or of a run with interventions that did not keep `v`; and,
     for logits, where a norm stands between a head and the stream.
@@ -64,13 +65,9 @@ def carried(rec: Recording, how: str, *, prompt: int = 0, token: Any = None, lay
     values = {layer: _per_head(own["v", layer][0], model, layer) for layer in layers}
     w_o = {layer: model.anatomy.w_o(layer).to(values[layer]) for layer in layers}
     if how == "value":
-        norms = {
-            n: torch.stack([(v[:, h] @ w_o[n][h]).norm(dim=-1) for h in range(v.shape[1])], 1)
-            for n, v in values.items()
-        }
-        return Carried(values, {}, norms)
+        return Carried(values, {}, {layer: _written(v, w_o[layer]) for layer, v in values.items()})
     logits, final = own["logits"][0], own["resid_post", last][0]
-    wanted = _wanted(model, tokens.ids, token).to(logits.device)  # [query]
+    wanted = _wanted(model, tokens.ids, token, logits)  # [query]
     one_hot = torch.zeros_like(logits, dtype=torch.float64).scatter_(1, wanted[:, None], 1.0)
     direction, _, _ = Unembedding(model, logits, final).read(one_hot)  # [query, d_model]
     reads = {}
@@ -92,11 +89,11 @@ def _written(v: Tensor, w_o: Tensor) -> Tensor:
     return torch.stack([(v[:, head] @ w_o[head]).norm(dim=-1) for head in range(v.shape[1])], dim=1)
 
 
-def _wanted(model: Model, ids: NDArray[np.int64], token: Any) -> Tensor:
-    """The token whose logit is read at each position; after the last one, the last one again."""
-    if token is None:
-        return torch.from_numpy(np.append(ids[1:], ids[-1]))
-    return read_tokens(model, token, 1).expand(len(ids))
+def _wanted(model: Model, ids: NDArray[np.int64], token: Any, logits: Tensor) -> Tensor:
+    """The token whose logit is read at each position; nothing comes after the last one: there, the model's guess."""
+    if token is not None:
+        return read_tokens(model, token, 1).expand(len(ids)).to(logits.device)
+    return torch.cat([torch.from_numpy(ids[1:]).to(logits.device), logits[-1:].argmax(dim=-1)])
 
 
 def _per_head(v: Tensor, model: Model, layer: int) -> Tensor:

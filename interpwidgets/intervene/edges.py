@@ -121,7 +121,7 @@ def edge_sweep(
         for site in ("resid_pre", "z", "mlp_out"):
             some = [node for node in before if _SITE[node.kind] == site]
             places = [Patch(site, node.layer or 0, head=node.head) for node in some]
-            values = paths.values(places, progress=False) - paths.engine.base_values if places else ()
+            values = paths.values(places) - paths.engine.base_values if places else ()
             low, high = interval(values) if places else ((), ())
             edges += [
                 CircuitEdge(node.id, reader.node, float(value.mean()), reader.via, _or_none(a), _or_none(b))

@@ -15,13 +15,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from interpwidgets.errors import InputError
 from interpwidgets.intervene.cells import check_aligned, first_difference, places, read_axes
 from interpwidgets.intervene.editor import Chain, Editor, Plain
 from interpwidgets.intervene.effects import Effect, Effects
 from interpwidgets.intervene.engine import Engine, Job, ids_of, way_of
+from interpwidgets.intervene.gathering import Into, gather
 from interpwidgets.intervene.interventions import Freeze, Patch
 from interpwidgets.intervene.metrics import Metric, as_metric
 from interpwidgets.intervene.routes import Base, Resumed, Run
@@ -80,7 +80,7 @@ def path_patch(
         senders += _other_heads(paths, source, draws, seed)
     elif control is not None:
         raise InputError(f"There is a control 'random_heads'; got {control!r}.")
-    values = paths.values(senders, progress=False)
+    values = paths.values(senders)
     return Effect(
         values=values[0], metric=paths.engine.metric.name, clean=paths.clean_values,
         corrupted=paths.engine.base_values, seed=seed, control=values[1:].mean(-1) if len(senders) > 1 else None,
@@ -103,13 +103,14 @@ def path_sweep(
     positions: Sequence[int] | None = None,
     seed: int = 0,
     progress: bool = True,
+    into: Into | None = None,
 ) -> Effects:
     """`path_patch` from every sender that comes before the receivers, one at a time: who tells them what they need?
 
     >>> path_sweep(model, clean, corrupted, metric, receivers=[("k", 1, 2)])      # [layer, head]
 
-    Cells are layers × heads of z, layers of attn_out and mlp_out, unless `by` says otherwise, as in `patch_sweep`.
-    Wang et al. 2022, figures 3 and 4.
+    Cells are layers × heads of z, layers of attn_out and mlp_out, unless `by` says otherwise; `into` and Ctrl-C are as
+    in `patch_sweep`. Wang et al. 2022, figures 3 and 4.
     """
     paths = _Paths(as_model(model), clean, corrupted, metric, receivers, freeze)
     by = ("layer",) if by is None and over in ("attn_out", "mlp_out") else by
@@ -124,13 +125,17 @@ def path_sweep(
         _place(paths.model, (site, *(place.get(name) for name in ("layer", "head", "pos"))), "sender")
         for place in places(axes)
     ]
-    values = paths.values(senders, progress=progress)
     cells = " × ".join(axis.name for axis in axes)
-    return Effects(
-        values=values.reshape(*map(len, axes), -1), axes=axes, metric=paths.engine.metric.name,
-        clean=paths.clean_values, corrupted=paths.engine.base_values, seed=seed,
-        how=f"the paths from {site}, one {cells} at a time, to {paths.ends}, as on the clean prompts; {paths.rest}",
-    )  # fmt: skip
+    values = np.full((len(senders), len(paths.batch.tokens)), np.nan)
+
+    def so_far() -> Effects:
+        return Effects(
+            values=values.reshape(*map(len, axes), -1), axes=axes, metric=paths.engine.metric.name,
+            clean=paths.clean_values, corrupted=paths.engine.base_values, seed=seed,
+            how=f"the paths from {site}, one {cells} at a time, to {paths.ends}, as on the clean prompts; {paths.rest}",
+        )  # fmt: skip
+
+    return gather(values.ravel(), paths.found(senders), so_far, name="paths", progress=progress, into=into)
 
 
 class _Paths:
@@ -176,26 +181,27 @@ class _Paths:
         """The receivers that come after it; what the others read is as it was."""
         return [receiver for receiver in self.receivers if _order(sender) < _order(receiver)]
 
-    def values(self, senders: Sequence[Patch], *, progress: bool) -> Floats:
+    def values(self, senders: Sequence[Patch]) -> Floats:
         """The metric with what each sender tells the receivers: [sender, prompt]."""
+        values = np.empty((len(senders), len(self.batch.tokens)))
+        for numbers, some in self.found(senders):
+            values.flat[numbers] = some
+        return values
+
+    def found(self, senders: Sequence[Patch]) -> Iterator[tuple[NDArray[np.intp], Floats]]:
+        """The same piece by piece: places in the flat [sender, prompt], and the metric there."""
         count = len(self.batch.tokens)
         layers = sorted({sender.layer for sender in senders if sender.layer is not None})
         rec = record(self.model, self.source.inputs, sites=[senders[0].site], layers=layers or None)
         runs = [(at, prompt) for at in range(len(senders)) for prompt in range(count)]
         runs.sort(key=lambda run: _order(senders[run[0]]))
-        values = np.full((len(senders), count), np.nan)
         step = max(1, _ROWS // max(self.batch.lengths))
-        with tqdm(total=len(runs), desc="paths", unit="run", delay=1.0, disable=not progress) as bar:
-            for chunk in (runs[first : first + step] for first in range(0, len(runs), step)):
-                heard = self._heard([(prompt, replace(senders[at], value=rec)) for at, prompt in chunk])
-                jobs = [
-                    Job(prompt, self._told(senders[at], heard, row, prompt)) for row, (at, prompt) in enumerate(chunk)
-                ]
-                for numbers, some in self.engine.values(jobs):
-                    for number, value in zip(numbers, some, strict=True):
-                        values[chunk[number]] = value
-                bar.update(len(chunk))
-        return values
+        for chunk in (runs[first : first + step] for first in range(0, len(runs), step)):
+            heard = self._heard([(prompt, replace(senders[at], value=rec)) for at, prompt in chunk])
+            jobs = [Job(prompt, self._told(senders[at], heard, row, prompt)) for row, (at, prompt) in enumerate(chunk)]
+            flat = np.array([at * count + prompt for at, prompt in chunk], dtype=np.intp)
+            for numbers, some in self.engine.values(jobs):
+                yield flat[numbers], some
 
     def _heard(self, runs: Sequence[tuple[int, Patch]]) -> Recording:
         """The receivers' inputs where a sender has its clean values and the rest is held: a prompt for each run."""

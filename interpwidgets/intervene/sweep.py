@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache as once
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 from interpwidgets.intervene.cache import cache_path, save
 from interpwidgets.intervene.cells import (
@@ -27,6 +25,7 @@ from interpwidgets.intervene.cells import (
 from interpwidgets.intervene.editor import Chain, Editor, Plain
 from interpwidgets.intervene.effects import Axis, Effects, Rerun
 from interpwidgets.intervene.engine import Engine, Job, ids_of, run_tape
+from interpwidgets.intervene.gathering import Into, gather
 from interpwidgets.intervene.interventions import Ablate, Intervention, Steer
 from interpwidgets.intervene.metrics import Metric, as_metric
 from interpwidgets.intervene.outcomes import Outcome, compared
@@ -40,10 +39,6 @@ __all__ = ["ablate_sweep", "patch_sweep", "steer", "sweep"]
 
 Floats = NDArray[np.float64]
 Cell = Callable[[int, dict[str, Any]], tuple[Intervention, ...]]  # what a prompt and a place stand for
-Into = Callable[[Effects], object]
-
-_SAVE = 5.0  # seconds between two writes of a cache
-_SHOW = 0.4  # seconds between two looks at what is done so far
 
 
 def patch_sweep(
@@ -166,6 +161,7 @@ def steer(
     pos: int | slice | Sequence[int] | None = None,
     seed: int = 0,
     progress: bool = True,
+    into: Into | None = None,
 ) -> Effects:
     """Add a vector in several doses and measure what becomes of it: Effects by "coefficient".
 
@@ -185,7 +181,7 @@ def steer(
 
     axes = [Axis("coefficient", tuple(float(dose) for dose in coefficients))]
     how = f"coefficient × a vector added to {template.where} of {model.name}"
-    return sweep(engine, axes, cell, how=how, seed=seed, progress=progress)
+    return sweep(engine, axes, cell, how=how, seed=seed, progress=progress, into=into)
 
 
 def sweep(
@@ -221,27 +217,9 @@ def sweep(
             clean=clean, corrupted=engine.base_values, how=how, seed=seed, live=live,
         )  # fmt: skip
 
-    saved, shown = time.monotonic(), float("-inf")
-    try:
-        with tqdm(total=len(left), desc=how.partition(",")[0], unit="run", delay=1.0, disable=not progress) as bar:
-            for numbers, some in engine.values([jobs[i] for i in left]):
-                values[left[numbers]] = some
-                bar.update(len(numbers))
-                if path is not None and time.monotonic() - saved > _SAVE:
-                    save(path, values)
-                    saved = time.monotonic()
-                if into is not None and time.monotonic() - shown > _SHOW:
-                    into(so_far())
-                    shown = time.monotonic()
-    except KeyboardInterrupt:
-        done = int((~np.isnan(values)).sum())
-        warnings.warn(f"Interrupted: {done} of {len(jobs)} runs are done, the others are NaN.", stacklevel=3)
-    if path is not None:
-        save(path, values)
-    effects = so_far()
-    if into is not None:
-        into(effects)
-    return effects
+    found = ((left[numbers], some) for numbers, some in engine.values([jobs[i] for i in left]))
+    keep = None if path is None else partial(save, path, values)
+    return gather(values, found, so_far, name=how.partition(",")[0], progress=progress, into=into, keep=keep)
 
 
 def _again(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from interpwidgets.errors import InputError
 from interpwidgets.intervene.effects import Axis, Effects
 from interpwidgets.intervene.engine import Engine
+from interpwidgets.intervene.gathering import Into
 from interpwidgets.intervene.interventions import Patch, Steer
 from interpwidgets.intervene.metrics import Metric, as_metric, prob
 from interpwidgets.intervene.running import engine_on
@@ -74,6 +76,7 @@ def causal_trace(
     metric: Metric | Any = None,
     seed: int = 0,
     progress: bool = True,
+    into: Callable[[CausalTrace], object] | None = None,
 ) -> CausalTrace:
     """Find the states that carry what the model knows of a subject.
 
@@ -84,7 +87,8 @@ def causal_trace(
     state at a time is put back to what it was without noise: resid_post of a layer at a position, and attn_out and
     mlp_out in a `window` of layers around it, layers l − window/2 to l + window/2 − 1. Measured is the probability of
     `target` after the prompt, of the model's own first guess if None, or a `metric`. `subject` is a part of the text
-    that is whole tokens, or positions. Sample i is drawn with (seed, i).
+    that is whole tokens, or positions. Sample i is drawn with (seed, i). `into` is shown the trace as far as it is, a
+    few times a second, and all of it at the end: `into=view.show`.
 
     Meng et al. 2022 "Locating and editing factual associations in GPT", §2 and appendix B. Which noise is chosen
     matters, and more so for windows than for single layers: Zhang & Nanda 2024, §3 and §5.
@@ -113,17 +117,31 @@ def causal_trace(
     engine, clean = engine_on(
         model, batch, as_metric(metric), batch, always=[Steer("embed", pos=list(at), vector=whole)]
     )
-    found: dict[str, Effects] = {}
+    trace = CausalTrace(one.tokens[0], at, added)
     for site in over:
         width = 1 if site == "resid_post" else window
-        found[_OVER[site]] = _restored(engine, clean, site, rec, width, min(at), seed, progress)
-        if not found[_OVER[site]].done.all():
+        show = None if into is None else partial(_show, into, trace, _OVER[site])
+        found = _restored(engine, clean, site, rec, width, min(at), seed, progress, show)
+        trace = replace(trace, **{_OVER[site]: found})
+        if not found.done.all():
             break  # interrupted
-    return CausalTrace(one.tokens[0], at, added, **found)
+    return trace
+
+
+def _show(into: Callable[[CausalTrace], object], trace: CausalTrace, name: str, effects: Effects) -> None:
+    into(replace(trace, **{name: effects}))
 
 
 def _restored(
-    engine: Engine, clean: Any, site: str, rec: Any, window: int, first: int, seed: int, progress: bool
+    engine: Engine,
+    clean: Any,
+    site: str,
+    rec: Any,
+    window: int,
+    first: int,
+    seed: int,
+    progress: bool,
+    into: Into | None,
 ) -> Effects:
     """The metric where a site has its clean values, in some layers around each layer, at each position."""
     model, tokens = engine.model, engine.batch.tokens[0]
@@ -139,7 +157,7 @@ def _restored(
 
     of = "" if window == 1 else f" in {window} layers at a time"
     how = f"{site} of {model.name} without noise{of}, one layer × pos at a time"
-    return sweep(engine, axes, cell, how=how, clean=clean, seed=seed, progress=progress)
+    return sweep(engine, axes, cell, how=how, clean=clean, seed=seed, progress=progress, into=into)
 
 
 def _noise(model: Model, one: Batch, at: Sequence[int], noise: float, samples: int, seed: int) -> Tensor:

@@ -90,7 +90,7 @@ class AttentionView(View, view="attention"):
     region = traitlets.List(traitlets.Int(), help="[query, query, key, key] painted").tag(sync=True)
     search = traitlets.Unicode("", help="tokens to mark").tag(sync=True)
     weigh = traitlets.Enum(("attention", "value", "logit"), "attention", help="what a cell shows").tag(sync=True)
-    token = traitlets.Unicode("", help="whose logit; empty: of the token that comes next").tag(sync=True)
+    token = traitlets.Unicode("", help="whose logit; empty: the next one's, last the model's guess").tag(sync=True)
     ablate = traitlets.Enum(("none", "zero", "mean"), "none", help="what replaces the head selected").tag(sync=True)
     labels = traitlets.List(traitlets.List(), help="[layer, head, label] each", read_only=True).tag(sync=True)
     score_names = traitlets.List(traitlets.Unicode(), help="what heads can be sorted by", read_only=True).tag(sync=True)

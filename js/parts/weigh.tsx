@@ -28,7 +28,7 @@ export function Weigh({ traits, set }: { traits: Traits; set: Set }) {
         onChange={(next) => set({ weigh: next, colour_range: [] })}
       />
       {weigh === "logit" && (
-        <label title="The token whose logit it is, as the prompt spells it (␣ for a space). Empty: at each query, the token that comes next.">
+        <label title="The token whose logit it is, as the prompt spells it (␣ for a space). Empty: at each query, the token that comes next; at the last one, the model's first guess.">
           of{" "}
           <input
             type="text"

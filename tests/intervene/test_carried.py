@@ -60,6 +60,15 @@ def test_without_a_token_it_is_the_one_that_comes_next(rec):
         np.testing.assert_array_equal(own.factor(0, 1, *part), named.factor(0, 1, *part))
 
 
+def test_after_the_last_token_it_is_what_the_model_guesses(rec):
+    size = len(rec.tokens[0])
+    guess = int(rec["logits"][0, -1].argmax())
+    assert guess != int(rec.tokens[0].ids[-1])
+    own, named = (carried(rec, "logit", token=token, layers=[1]) for token in (None, guess))
+    part = np.array([size - 1]), slice(0, size)
+    np.testing.assert_array_equal(own.factor(1, 1, *part), named.factor(1, 1, *part))
+
+
 def test_a_block_is_a_part_of_the_whole(rec):
     size = len(rec.tokens[0])
     for how in ("value", "logit"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import secrets
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,6 @@ import torch
 from models import zoo
 
 import interpwidgets as iw
-from interpwidgets.intervene import sweep as sweep_module
 
 torch.set_num_threads(1)
 RNG = np.random.default_rng(secrets.randbits(32))
@@ -89,7 +89,7 @@ def test_a_copy_sum_or_file_is_not_live(model, tmp_path) -> None:
 
 
 def test_a_sweep_is_watched_while_it_runs(model, monkeypatch) -> None:
-    monkeypatch.setattr(sweep_module, "_SHOW", 0.0)
+    monkeypatch.setattr("interpwidgets.intervene.gathering._SHOW", 0.0)
     monkeypatch.setattr("interpwidgets.intervene.engine._ROWS", 16)
     clean, corrupted = pairs()
     seen: list[iw.Effects] = []
@@ -107,3 +107,46 @@ def test_a_sweep_is_watched_while_it_runs(model, monkeypatch) -> None:
         assert each.live is not None
     iw.ablate_sweep(model, clean, iw.logit_diff(3, 5), progress=False, into=seen.append)
     assert seen[-1].done.all()
+
+
+@pytest.mark.parametrize("kind", ["paths", "doses", "trace"])
+def test_the_other_sweeps_are_watched_too(kind: str, model, monkeypatch) -> None:
+    monkeypatch.setattr("interpwidgets.intervene.gathering._SHOW", 0.0)
+    monkeypatch.setattr("interpwidgets.intervene.engine._ROWS", 8)
+    clean, corrupted = pairs()
+    seen: list[Any] = []
+    how: dict[str, Any] = {"progress": False, "into": seen.append}
+    if kind == "paths":
+        effects = iw.path_sweep(model, clean, corrupted, iw.logit_diff(3, 5), receivers=[("q", 2, 1)], **how)
+    elif kind == "doses":
+        vector = np.random.default_rng().normal(size=model.d_model)
+        effects = iw.steer(model, clean, iw.logit_diff(3, 5), vector=vector, layer=1, **how)
+    else:
+        trace = iw.causal_trace(model, clean[0], subject=[1], samples=2, **how)
+        assert seen[0].mlp is None
+        assert repr(seen[-1]) == repr(trace)
+        seen = [each.states for each in seen if each.attn is None]
+        effects = trace.states
+    done = [int(each.done.sum()) for each in seen]
+    assert len(done) > 2
+    assert done == sorted(done)
+    assert done[0] < done[-1] == effects.done.size
+    np.testing.assert_array_equal(seen[-1].values, effects.values)
+
+
+def test_an_interrupt_keeps_the_paths_that_are_done(model, monkeypatch) -> None:
+    monkeypatch.setattr("interpwidgets.intervene.paths._ROWS", 8)
+    clean, corrupted = pairs()
+    whole = iw.path_sweep(model, clean, corrupted, iw.logit_diff(3, 5), receivers=[("q", 2, 1)], progress=False)
+    calls = iter(range(10_000))
+
+    def metric(logits: torch.Tensor) -> torch.Tensor:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+        return logits[:, 3] - logits[:, 5]
+
+    with pytest.warns(UserWarning, match="Interrupted"):
+        part = iw.path_sweep(model, clean, corrupted, metric, receivers=[("q", 2, 1)], progress=False)
+    ran = ~np.isnan(part.values)
+    assert 0 < ran.sum() < ran.size
+    np.testing.assert_allclose(part.values[ran], whole.values[ran], atol=1e-5)

@@ -194,7 +194,7 @@ def test_a_cell_is_run_again(swept):
 
 
 def test_a_view_fills_while_a_sweep_runs(monkeypatch):
-    monkeypatch.setattr("interpwidgets.intervene.sweep._SHOW", 0.0)
+    monkeypatch.setattr("interpwidgets.intervene.gathering._SHOW", 0.0)
     view = PatchingView()
     assert repr(view) == "PatchingView(nothing yet)"
     assert str(view) == repr(view)
@@ -220,6 +220,22 @@ def test_a_view_fills_while_a_sweep_runs(monkeypatch):
     view.show(effects_of(HEAD))
     assert view.layer is None
     assert len(view.cell) == 1
+
+
+def test_a_trace_fills_its_tables_while_it_runs(monkeypatch):
+    monkeypatch.setattr("interpwidgets.intervene.gathering._SHOW", 0.0)
+    view = PatchingView()
+    panels = []
+
+    def show(trace):
+        view.show(trace)
+        panels.append(len(view._tiles.panels))
+
+    trace = iw.causal_trace(iw.load("ioi-known"), CLEAN[0], subject=[1], samples=2, progress=False, into=show)
+    assert panels[0] == 1
+    assert panels == sorted(panels)
+    assert panels[-1] == 3
+    assert str(view) == str(PatchingView(trace))
 
 
 def test_a_trace_is_a_row_of_tables():
