@@ -1,4 +1,4 @@
-"""The course's commands: learn, check, grade, progress, doctor."""
+"""The course's commands: learn, check, grade, export, progress, doctor."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ def add_commands(commands: Any) -> None:
     grade.add_argument("--seconds", type=float, default=60, help="for a cell or an exercise (%(default)g)")
     grade.add_argument("--memory", type=int, default=2048, help="megabytes (%(default)s)")
     grade.set_defaults(run=_grade)
+    export = commands.add_parser("export", help="write the lessons as a course for a gradebook")
+    export.add_argument("lesson", nargs="*", help="number or name (all)")
+    export.add_argument("--nbgrader", type=Path, required=True, metavar="FOLDER", help="the folder of the course")
+    export.set_defaults(run=_export)
     progress = commands.add_parser("progress", help="take your progress to another machine")
     progress.add_argument("--export", type=Path, help="write it to a file")
     progress.add_argument("--merge", type=Path, help="add what such a file holds")
@@ -92,6 +96,24 @@ def _grade(given: Namespace) -> int:
     print(report)
     if given.json:
         given.json.write_text(report.to_json() + "\n", "utf-8")
+    return 0
+
+
+def _export(given: Namespace) -> int:
+    from interpwidgets.course.exporting import CONFIG, export_nbgrader
+    from interpwidgets.course.library import lesson, lessons
+
+    which = [lesson(name) for name in given.lesson] or lessons()
+    try:
+        written, kept = export_nbgrader(given.nbgrader, which)
+    except OSError as error:
+        raise InputError(f"The course cannot be written into {given.nbgrader}: {error.strerror or error}.") from None
+    for path in kept:
+        print(f"{path} is kept as it is there; for the course's, move it away first.")
+    if any(path.suffix == ".py" and CONFIG not in path.read_text("utf-8") for path in kept):
+        print(f"Its points are our checks' once it ends with these lines:\n{CONFIG}")
+    print(f"{len(written)} files written. Next:")
+    print(f"  cd {given.nbgrader} && nbgrader generate_assignment {which[0].folder.name}")
     return 0
 
 

@@ -31,7 +31,7 @@ from interpwidgets.course.source import NAMED, cells_of
 from interpwidgets.course.verdict import MARKS, Verdict
 from interpwidgets.course.wire import decode, pack, ran_from, read_frame, write_frame
 
-__all__ = ["Grade", "Report", "grade", "judged_cells"]
+__all__ = ["Grade", "Report", "Run", "grade", "judged_cells"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def grade(notebook: str | Path, *, salt: str = "", seconds: float = 60, memory: 
     named = dict.fromkeys(re.findall(NAMED, "\n".join(cells)))
     modules = {name.partition(".")[0] for name in named}
     wanted = {each.name: each for one in everything() if one.name in modules for each in one.exercises}
-    run = _Run(cells, path.resolve().parent, seconds, memory)
+    run = Run(cells, path.resolve().parent, seconds, memory)
     verdicts = dict(run.verdicts(wanted, salt))
     grades = [Grade(name, v.status, v.said, v.misconception, v.score) for name, v in verdicts.items()]
     gone = "This version of the course has no such exercise."
@@ -103,20 +103,27 @@ def grade(notebook: str | Path, *, salt: str = "", seconds: float = 60, memory: 
 def judged_cells(cells: Sequence[str], beside: Path, exercises: Sequence[Exercise]) -> Iterator[tuple[str, Verdict]]:
     """The verdicts on what cells hand in, each as soon as it is known."""
     wanted = {each.name: each for each in exercises}
-    return _Run(cells, beside.resolve(), 60, 2048).verdicts(wanted, secrets.token_hex(8))
+    return Run(cells, beside.resolve()).verdicts(wanted, secrets.token_hex(8))
 
 
 class GoneError(Exception):
     """The learner's process ended, hung, or said what makes no sense."""
 
 
-class _Run:
-    """One notebook, run as often as it takes: a cell or an exercise that ends the process is passed over."""
+class Run:
+    """One notebook, run as often as it takes: a cell or an exercise that ends the process is passed over.
 
-    def __init__(self, cells: Sequence[str], beside: Path, seconds: float, memory: int) -> None:
+    Args:
+        cells: the code, a cell each.
+        beside: the folder that its imports are looked for in.
+        seconds: how long a cell, or an exercise, may take.
+        memory: megabytes that it may use.
+    """
+
+    def __init__(self, cells: Sequence[str], beside: Path, seconds: float = 60, memory: int = 2048) -> None:
         self.cells, self.beside, self.seconds, self.memory = cells, beside, seconds, memory
         self.skip: list[int] = []
-        self.failed: list[str] = []
+        self.failed: list[str] = []  # `Cell 3: what happened`, then the lines where
 
     def verdicts(self, wanted: dict[str, Exercise], salt: str) -> Iterator[tuple[str, Verdict]]:
         """The verdict on each exercise, in order, each as soon as it is known."""

@@ -76,6 +76,19 @@ class Cell:
             if not (_OPEN.fullmatch(line) or _CLOSE.fullmatch(line) or line.startswith(("# -> ", "# => ")))
         ).strip()
 
+    def marked(self, begin: str, end: str) -> str:
+        """The cell with its solution between other marks; a placeholder goes after the first: `begin: answer = ...`."""
+        lines = []
+        for line in self.source.splitlines():
+            if found := _OPEN.fullmatch(line):
+                indent, placeholder = found.groups()
+                lines.append(f"{indent}{begin}: {placeholder}" if placeholder else indent + begin)
+            elif _CLOSE.fullmatch(line):
+                lines.append(line.partition("#")[0] + end)
+            elif not line.startswith(("# -> ", "# => ")):
+                lines.append(line)
+        return "\n".join(lines).strip()
+
     @property
     def stub(self) -> str:
         """The cell as the learner gets it."""
