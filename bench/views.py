@@ -138,15 +138,37 @@ def open_together(browser: Tabs, views: list[Any], scratch: Path) -> tuple[float
 def long(length: int, neurons: int) -> dict[str, Callable[[], Any]]:
     """Views of long texts and many neurons."""
     import interpwidgets as iw
+    from interpwidgets.intervene import Axis
 
     rng = np.random.default_rng(0)
     words = tokens(length)
     losses = rng.gamma(2.0, 1.5, length)
     acts = rng.gamma(0.3, 1.0, (64, neurons)).astype(np.float32)
+    some = rng.gamma(0.3, 1.0, (length, 500)).astype(np.float32)
+    rec = iw.record(untrained(length), rng.integers(0, 5000, (1, length)).tolist())
+    axes = (Axis("layer", tuple(range(12))), Axis("pos", tuple(range(length))))
+    effects = iw.Effects(
+        values=rng.normal(size=(12, length, 2)), axes=axes, metric="noise", corrupted=np.zeros(2), how="drawn at random"
+    )
     return {
+        f"AttentionView, {length:,} tokens": lambda: iw.AttentionView(rec),
         f"TokensView, {length:,} tokens": lambda: iw.TokensView(words, {"loss": losses}),
+        f"TopTokensView, {length:,} tokens": lambda: iw.TopTokensView(rec),
+        f"LogitLensView, {length:,} tokens": lambda: iw.LogitLensView(rec),
+        f"PatchingView, 12 × {length:,} cells": lambda: iw.PatchingView(effects),
+        f"NeuronsView, {length:,} tokens": lambda: iw.NeuronsView(some, tokens=words),
         f"NeuronsView, {neurons:,} neurons": lambda: iw.NeuronsView(acts, tokens=tokens(64)),
     }
+
+
+def untrained(length: int) -> Any:
+    """A GPT-2 of four layers with random weights that reads so many tokens of 5,000."""
+    import torch
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"n_layer": 4, "n_head": 4, "n_embd": 64, "vocab_size": 5000, "n_positions": length}
+    return GPT2LMHeadModel(GPT2Config(**shape, bos_token_id=0, eos_token_id=0)).eval()
 
 
 def frames(browser: Tabs, make: Callable[[], Any], count: int = 150) -> list[float]:
