@@ -31,6 +31,7 @@ from interpwidgets.features.corpus import CONTEXTS, TOKENS, Corpus, Cut, cut
 from interpwidgets.features.files import alone, checksum, need, read_json, whole, writable, write_json
 from interpwidgets.features.shard import Shard, active_in, read_active, shard_of, shards, write_active
 from interpwidgets.features.state import AFTER, BEFORE, Active, Scale, State
+from interpwidgets.features.together import Together
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.texts import token_texts
@@ -195,20 +196,19 @@ class _Job:
 
     def _bounds(self, warm: list[int], everything: bool) -> tuple[Scale, NDArray[np.float32]]:
         """The scale of codes, and the activations at which each feature's groups begin."""
-        feature, value = (
-            np.concatenate([getattr(read_active(self._active(number)), name) for number in warm])
-            for name in ("feature", "value")
-        )
         groups, n = self.settings.groups, self.dictionary.d_dict
-        order = np.lexsort((value, feature))
-        feature, value = feature[order], value[order]
-        count = np.bincount(feature, minlength=n)
+        parts = []
+        for number in warm:
+            active = read_active(self._active(number))
+            parts.append((active.value, np.searchsorted(active.feature, np.arange(n + 1))))
+        count = np.sum([np.diff(starts) for _, starts in parts], axis=0)
         (common,) = np.nonzero(count >= (groups if everything else max(_COMMON, groups)))
-        starts = np.cumsum(count) - count
         bounds = np.full((n, groups - 1), np.nan, dtype=np.float32)
-        for group in range(1, groups):
-            bounds[common, group - 1] = value[starts[common] + count[common] * group // groups]
-        return Scale.of(float(value.max(initial=0.0))), bounds
+        for feature in common:
+            values = np.concatenate([value[starts[feature] : starts[feature + 1]] for value, starts in parts])
+            values.sort()
+            bounds[feature] = values[len(values) * np.arange(1, groups) // groups]
+        return Scale.of(max(float(value.max(initial=0.0)) for value, _ in parts)), bounds
 
     # --- the pass
 
@@ -244,9 +244,7 @@ class _Job:
     def _finish(self, state: State, warm: list[int]) -> None:
         """Finish ranges of features, put them together, and write what says that the store is there."""
         texts = self._texts()
-        together = finish.counted_together(
-            (read_active(self._active(number)) for number in warm), self.dictionary.d_dict
-        )
+        together = Together((read_active(self._active(number)) for number in warm), self.dictionary.d_dict)
         work = finish.Finish(self.model, self.dictionary, self.corpus, state, together, texts, self.settings.ablate)
         firsts = range(0, self.dictionary.d_dict, finish.RANGE)
         for number, first in enumerate(self._bar(firsts, len(firsts), "records", "range")):

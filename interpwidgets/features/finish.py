@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,34 +15,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from interpwidgets.features.corpus import Corpus
+from interpwidgets.features.examples import examples
 from interpwidgets.features.files import need, whole
 from interpwidgets.features.logits import ablated, to_logits
 from interpwidgets.features.records import Record, pack
-from interpwidgets.features.state import BEFORE, Active, State, tokens_of, values_of
+from interpwidgets.features.state import BINS, State, tokens_of
+from interpwidgets.features.together import Together
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model
 from interpwidgets.tokens import Tokens, show
 
-__all__ = ["LOGITS", "NEAR", "RANGE", "Finish", "compressed", "counted_together", "read_part", "schema", "write_part"]
+__all__ = ["LOGITS", "NEAR", "RANGE", "Finish", "compressed", "read_part", "schema", "write_part"]
 
 LOGITS, NEAR = 10, 8  # kept of each feature: logits at either end, neighbours of either kind
 RANGE = 4096  # features finished at a time
 _CHUNK = 1 << 27  # numbers of a block of cosines or logits
-_TWICE = 2  # tokens at which two features are active together, at least, to be neighbours by it
-
-
-def counted_together(actives: Iterable[Active], n_features: int) -> Any:
-    """Which features are active at which tokens: a sparse matrix [token, feature] of ones."""
-    from scipy import sparse
-
-    rows, columns = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int32)]
-    for active in actives:
-        rows.append(active.token)
-        columns.append(active.feature)
-    tokens, row = np.unique(np.concatenate(rows), return_inverse=True)
-    column = np.concatenate(columns)
-    shape = (len(tokens), n_features)
-    return sparse.csr_matrix((np.ones(len(column), dtype=np.float32), (row, column)), shape=shape)
 
 
 @dataclass(eq=False)
@@ -54,7 +40,7 @@ class Finish:
     dictionary: Dictionary
     corpus: Corpus
     state: State
-    together: Any  # sparse [token, feature]
+    together: Together
     texts: Tokens  # of the whole vocabulary
     ablate: bool = False
 
@@ -77,69 +63,65 @@ class Finish:
     def _to_logits(self) -> Tensor | None:
         return to_logits(self.model, self.dictionary)
 
-    @cached_property
-    def _alone(self) -> NDArray[np.float64]:
-        return np.asarray(self.together.sum(0), dtype=np.float64).ravel()
-
-    def part(self, first: int, last: int) -> tuple[list[bytes], dict[str, list[Any]]]:
+    def part(self, first: int, last: int) -> tuple[list[bytes], dict[str, Any]]:
         """Records of features from `first` to before `last` as frames, and their rows of the index."""
+        state, some = self.state, slice(first, last)
         near, cosines = self._nearest(first, last)
-        partners = list(self._partners(first, last))
+        together, jaccard = zip(*self.together.partners(first, last, NEAR), strict=True)
         ids, logits = self._logits(first, last)
-        norms = self.dictionary.W_dec.detach()[first:last].float().norm(dim=-1).cpu().numpy()
-        means, packed, rows = self.state.mean(), [], []
+        kept = examples(state, first, last)
+        counts, means, largest = state.count[some], state.mean()[some], state.largest()[some]
+        used = state.histogram[some] > 0
+        begin = used.argmax(1)
+        end = np.where(used.any(1), BINS - used[:, ::-1].argmax(1), 0)
+        packed = []
         for place, feature in enumerate(range(first, last)):
-            together, jaccard = partners[place]
-            sizes, entries, windows, bounds, grouped, known = self._examples(feature)
-            histogram = self.state.histogram[feature]
-            (used,) = np.nonzero(histogram)
-            bins = slice(int(used[0]), int(used[-1]) + 1) if len(used) else slice(0, 0)
+            entries = kept.entries[place]
+            shown = entries > 0
             effects = None
             if self.ablate:
-                tokens = tokens_of(entries[: sizes[0]])
+                tokens = tokens_of(entries[: kept.sizes[place, 0]])
                 effects = ablated(self.model, self.dictionary, self.corpus, feature, tokens)
-            count, largest = int(self.state.count[feature]), float(values_of(entries[:1])[0]) if len(entries) else 0.0
             record = Record(
-                count, float(means[feature]), largest, bins.start, histogram[bins].astype("<u4"), bounds, grouped,
-                sizes, entries.astype("<u8"), windows, ids[place].astype("<u4"), logits[place].astype("<f2"),
-                near[place].astype("<u4"), cosines[place].astype("<f2"), together.astype("<u4"),
-                jaccard.astype("<f2"), effects, known,
+                int(counts[place]), float(means[place]), float(largest[place]), int(begin[place]),
+                state.histogram[feature, begin[place] : end[place]].astype("<u4"), kept.bounds[place].astype("<f4"),
+                kept.grouped[place].astype("<u4"), kept.sizes[place], entries[shown].astype("<u8"),
+                kept.windows[place][shown], ids[place].astype("<u4"), logits[place].astype("<f2"),
+                near[place].astype("<u4"), cosines[place].astype("<f2"), together[place].astype("<u4"),
+                jaccard[place].astype("<f2"), effects, bool(kept.known[place]),
             )  # fmt: skip
             packed.append(pack(record))
-            rows.append(self._row(feature, record, float(norms[place]), logits[place], cosines[place], jaccard))
-        return compressed(packed), {name: [row[name] for row in rows] for name in rows[0]}
-
-    def _row(
-        self, feature: int, record: Record, norm: float, logits: Any, cosines: Any, jaccard: Any
-    ) -> dict[str, Any]:
-        """A feature's row of the index."""
-        top, bottom = record.logit_tokens if record.logit_tokens.size else ([], [])
-        peak = self.corpus.tokens[tokens_of(record.entries[:1])]
-        return {
-            "index": feature,
-            "density": record.count / self.corpus.counted,
-            "count": record.count,
-            "max_activation": record.max,
-            "mean_activation": record.mean,
-            "top_token": self._text(top),
-            "top_logit": float(logits[0, 0]) if len(top) else None,
-            "bottom_token": self._text(bottom),
-            "bottom_logit": float(logits[1, 0]) if len(bottom) else None,
-            "peak_token": self._text(peak),
-            "decoder_norm": norm,
-            "nearest": int(record.near[0]) if len(record.near) else None,
-            "nearest_cosine": float(cosines[0]) if len(record.near) else None,
-            "partner": int(record.together[0]) if len(record.together) else None,
-            "partner_jaccard": float(jaccard[0]) if len(record.together) else None,
-            "x": float(self.map[feature, 0]),
-            "y": float(self.map[feature, 1]),
+        columns = {
+            "index": np.arange(first, last),
+            "density": counts / self.corpus.counted,
+            "count": counts,
+            "max_activation": largest,
+            "mean_activation": means,
+            "top_token": self._words(_first(ids[:, 0])),
+            "top_logit": _first(logits[:, 0]),
+            "bottom_token": self._words(_first(ids[:, 1])),
+            "bottom_logit": _first(logits[:, 1]),
+            "peak_token": self._words(self._peaks(first, last)),
+            "decoder_norm": self.dictionary.W_dec.detach()[some].float().norm(dim=-1).cpu().numpy(),
+            "nearest": _first(near),
+            "nearest_cosine": _first(cosines),
+            "partner": _first(together),
+            "partner_jaccard": _first(jaccard),
+            "x": self.map[some, 0],
+            "y": self.map[some, 1],
         }
+        return compressed(packed), columns
 
-    def _text(self, ids: Sequence[int] | NDArray[Any]) -> str | None:
-        if not len(ids):
-            return None
-        text = self.texts.text[int(ids[0])]
-        return show(text) if isinstance(text, bytes) else text
+    def _peaks(self, first: int, last: int) -> list[int | None]:
+        """The token at which each feature is strongest."""
+        entries = self.state.top.entries[first:last, 0]
+        ids = self.corpus.tokens[np.where(entries > 0, tokens_of(entries), 0)]
+        return [token if entry else None for token, entry in zip(ids.tolist(), entries.tolist(), strict=True)]
+
+    def _words(self, ids: Iterable[int | None]) -> list[str | None]:
+        texts = self.texts.text
+        each = (None if token is None else texts[int(token)] for token in ids)
+        return [show(text) if isinstance(text, bytes) else text for text in each]
 
     def _nearest(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The features with the closest directions, over the whole dictionary: [feature, NEAR] and cosines."""
@@ -155,18 +137,6 @@ class Finish:
             cosines.append(values)
         return torch.cat(near).cpu().numpy(), torch.cat(cosines).cpu().numpy()
 
-    def _partners(self, first: int, last: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64]]]:
-        """For each feature those that are active at the same tokens, and Jaccard's index of each."""
-        both = (self.together[:, first:last].T @ self.together).tocsr()
-        for place, feature in enumerate(range(first, last)):
-            row = slice(both.indptr[place], both.indptr[place + 1])
-            others, shared = both.indices[row].astype(np.int64), both.data[row].astype(np.float64)
-            keep = (others != feature) & (shared >= _TWICE)
-            others, shared = others[keep], shared[keep]
-            jaccard = shared / (self._alone[feature] + self._alone[others] - shared)
-            best = np.lexsort((others, -jaccard))[:NEAR]
-            yield others[best], jaccard[best]
-
     def _logits(self, first: int, last: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Ids and values of the largest and the smallest logits: [feature, 2, LOGITS]."""
         through = self._to_logits
@@ -181,45 +151,10 @@ class Finish:
         top, top_ids, bottom, bottom_ids = (torch.cat([each[i] for each in found]) for i in range(4))
         return torch.stack([top_ids, bottom_ids], 1).numpy(), torch.stack([top, bottom], 1).numpy()
 
-    def _examples(self, feature: int) -> tuple[Any, Any, Any, Any, Any, bool]:
-        """(sizes, entries, windows, bounds, counts of groups, whether counted), examples the strongest first."""
-        state, groups = self.state, self.state.grouped.shape[1]
-        known = bool(np.isfinite(state.bounds[feature]).all())
-        kept = [(state.top.entries[feature], state.top.windows[feature])]
-        if known:
-            rows = slice(feature * groups, (feature + 1) * groups)
-            kept += zip(state.groups.entries[rows], state.groups.windows[rows], strict=True)
-            bounds, grouped = state.bounds[feature], state.grouped[feature]
-        else:
-            kept_groups, bounds, grouped = _cut(state, feature)
-            kept += kept_groups
-        sorted_ = []
-        for entries, windows in kept:
-            order = np.argsort(~entries, kind="stable")[: int((entries > 0).sum())]
-            sorted_.append((entries[order], windows[order]))
-        sizes = np.array([len(entries) for entries, _ in sorted_], dtype=np.uint8)
-        entries = np.concatenate([entries for entries, _ in sorted_])
-        windows = np.concatenate([windows for _, windows in sorted_])
-        windows[:, BEFORE] = 0  # the entry itself says it exactly
-        return sizes, entries, windows, bounds.astype("<f4"), grouped.astype("<u4"), known
 
-
-def _cut(state: State, feature: int) -> tuple[list[tuple[Any, Any]], NDArray[np.float32], NDArray[np.int64]]:
-    """A rare feature's one sample as quantile groups, and how many of its activations each stands for."""
-    groups = state.grouped.shape[1]
-    per_group = state.groups.entries.shape[1]
-    sample, windows = (each[feature] for each in state.one)
-    order = np.argsort(sample, kind="stable")[int((sample == 0).sum()) :]  # from the weakest on
-    edges = len(order) * np.arange(groups + 1) // groups
-    parts = [order[start:end] for start, end in pairwise(edges)]
-    assert all(len(part) <= per_group for part in parts)
-    inner = edges[1:-1]
-    bounds = np.full(groups - 1, np.nan, dtype=np.float32)
-    if len(order):
-        bounds = values_of(sample[order[np.minimum(inner, len(order) - 1)]])
-    count = int(state.count[feature])
-    shares = np.diff(count * edges // max(len(order), 1))
-    return [(sample[part], windows[part]) for part in parts], bounds, shares
+def _first(rows: Iterable[NDArray[Any]]) -> list[Any]:
+    """The first number of each row; None of an empty one."""
+    return [row[0] if len(row) else None for row in rows]
 
 
 def compressed(packed: Iterable[bytes]) -> list[bytes]:

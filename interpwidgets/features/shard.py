@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
 
 from interpwidgets.errors import InputError
 from interpwidgets.features.corpus import Corpus
@@ -71,15 +72,21 @@ def active_in(model: Model, dictionary: Dictionary, shard: Shard, batch: int) ->
         x = activations(model, dictionary, ids, lengths)
         parts = range(0, len(x), step)
         found += [_above_zero(model, dictionary, x[part : part + step], int(edges[0]) + part) for part in parts]
-    feature, token, value = (torch.cat([each[i] for each in found]).cpu().numpy() for i in range(3))
-    context = np.searchsorted(shard.starts - shard.starts[0], token, side="right") - 1
+    token, feature, value = (torch.cat([each[i] for each in found]).cpu().numpy() for i in range(3))
     if shard.bos is not None:
-        begins = token == (shard.starts - shard.starts[0])[context]
-        kept = ~(begins & (shard.tokens[token] == shard.bos))
-        feature, token, value, context = feature[kept], token[kept], value[kept], context[kept]
-    order = np.argsort(feature, kind="stable")  # tokens are in order as they come
+        begins = np.zeros(len(tokens), dtype=bool)
+        first_of = shard.starts[:-1] - shard.starts[0]
+        begins[first_of] = shard.tokens[first_of] == shard.bos
+        kept = ~begins[token]
+        token, feature, value = token[kept], feature[kept], value[kept]
+    begin = np.concatenate([[0], np.cumsum(np.bincount(token, minlength=len(tokens)))])
+    by_feature = sparse.csr_matrix((value, feature, begin), shape=(len(tokens), dictionary.d_dict)).tocsc()
+    context = np.repeat(np.arange(shard.first, shard.first + len(shard.starts) - 1), np.diff(shard.starts))
     return Active(
-        feature[order].astype(np.int32), token[order] + shard.starts[0], context[order] + shard.first, value[order]
+        np.repeat(np.arange(dictionary.d_dict, dtype=np.int32), np.diff(by_feature.indptr)),
+        by_feature.indices + shard.starts[0],
+        context[by_feature.indices],
+        by_feature.data,
     )
 
 
@@ -87,23 +94,32 @@ def active_in(model: Model, dictionary: Dictionary, shard: Shard, batch: int) ->
 def _above_zero(
     model: Model, dictionary: Dictionary, x: torch.Tensor, first: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(feature, token, value) of the activations above zero."""
-    dense = dictionary.encode(x).float()  # [token, feature]
-    if not bool(dense.sum(dtype=torch.float64).isfinite()):
+    """(token, feature, value) of the activations above zero, by token."""
+    if dictionary.kind == "topk":
+        values, which = dictionary.largest(dictionary.before(x))
+        values = values.float()
+        token, place = (values > 0).nonzero(as_tuple=True)
+        feature = which[token, place]
+    else:
+        values = dictionary.encode(x).float()  # [token, feature]
+        token, place = (values > 0).nonzero(as_tuple=True)
+        feature = place
+    if not bool(values.sum().isfinite()) and not bool(values.isfinite().all()):
         raise InputError(
             f"{dictionary!r} finds NaN or infinite activations in what {model!r} computes. Are the weights of both "
             "sound, and do they belong together?"
         )
-    token, feature = (dense > 0).nonzero(as_tuple=True)
-    return feature, token + first, dense[token, feature]
+    return token + first, feature, values[token, place]
 
 
 def write_active(path: Path, active: Active) -> None:
     """Keep a shard's activations, to read them again instead of computing them."""
-    whole(path, lambda file: np.savez(file, **active._asdict()))
+    small = active._replace(token=active.token.astype(np.uint32), context=active.context.astype(np.uint32))
+    whole(path, lambda file: np.savez(file, **small._asdict()))
 
 
 def read_active(path: Path) -> Active:
     """Read what `write_active` has written."""
     with np.load(path, allow_pickle=False) as found:
-        return Active(**{name: found[name] for name in Active._fields})
+        feature, token, context, value = (found[name] for name in Active._fields)
+    return Active(feature, token.astype(np.int64), context.astype(np.int64), value)

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from interpwidgets.features.files import whole
 
@@ -51,14 +52,13 @@ class Active(NamedTuple):
     def windows(self, which: Ints, scale: Scale) -> Bytes:
         """What the same feature does around activations: codes [n, WINDOW], 0 beyond the context."""
         found = np.zeros((len(which), WINDOW), dtype=np.uint8)
-        codes = scale.codes(self.value)
         rows = np.arange(len(which))
         for step in range(-BEFORE, AFTER + 1):
             there = np.clip(which + step, 0, len(self.token) - 1)
             place = self.token[there] - self.token[which] + BEFORE
             same = (self.feature[there] == self.feature[which]) & (self.context[there] == self.context[which])
             same &= (place >= 0) & (place < WINDOW)
-            found[rows[same], place[same]] = codes[there[same]]
+            found[rows[same], place[same]] = scale.codes(self.value[there[same]])
         return found
 
 
@@ -159,18 +159,24 @@ class Kept(NamedTuple):
         """Take in those of the entries [n] that come before what is there."""
         k = self.entries.shape[1]
         key = order(rows, entries)
-        (near,) = np.nonzero(key < order(rows, self.entries[rows, -1]))
-        near = near[np.lexsort((key[near], rows[near]))]
-        _, first, count = np.unique(rows[near], return_index=True, return_counts=True)
-        rank = np.arange(len(near)) - np.repeat(first, count)
-        near, rank = near[rank < k], rank[rank < k]
-        touched, place = np.unique(rows[near], return_inverse=True)
+        (near,) = np.nonzero(key < self._last(rows, order))
+        near, touched, count = _by_row(near, rows, key, len(self.entries))
+        place = np.repeat(np.arange(len(touched)), count)
+        rank = np.arange(len(near)) - np.repeat(np.cumsum(count) - count, count)
+        near, place, rank = near[rank < k], place[rank < k], rank[rank < k]
         for start in range(0, len(touched), _ROWS):
             part = slice(*np.searchsorted(place, [start, start + _ROWS]))
             new = Kept.none(len(touched[start : start + _ROWS]), k)
             new.entries[place[part] - start, rank[part]] = entries[near[part]]
             new.windows[place[part] - start, rank[part]] = windows(near[part])
             self._first(touched[start : start + _ROWS], new, order)
+
+    def _last(self, rows: Ints, order: Order) -> U64:
+        """For each row what has to be come before: its last entry's place in the order."""
+        last = self.entries[:, -1]
+        if len(last) < len(rows):
+            return order(np.arange(len(last)), last)[rows]
+        return order(rows, last[rows])
 
     def merge(self, rows: Ints, other: Kept, order: Order) -> None:
         """Take in what another set of shards has kept in some rows."""
@@ -238,7 +244,7 @@ class State:
         self.count[here] += np.diff(starts, append=len(feature))
         for total, part in zip(self.sums, _units(value), strict=True):
             total[here] += np.add.reduceat(part, starts)
-        np.add.at(self.histogram.reshape(-1), feature * BINS + self.scale.bins(value), 1)
+        _tally(self.histogram, feature * BINS + self.scale.bins(value))
 
         best = _best_of_context(active, entries)
         self.top.offer(feature[best], entries[best], self._windows(active, best), strongest)
@@ -247,14 +253,14 @@ class State:
         group = np.zeros(len(value), dtype=np.int64)
         for bound in self.bounds.T:
             group += value >= bound[feature]  # nothing is, where it is NaN
-        np.add.at(self.grouped.reshape(-1), feature * groups + group, 1)
-        known = ~np.isnan(self.bounds[feature, 0])
-        for whose, kept, row in (
-            (np.flatnonzero(known), self.groups, feature * groups + group),
-            (np.flatnonzero(~known), self.one, feature),
+        _tally(self.grouped, feature * groups + group)
+        known = ~np.isnan(self.bounds[:, 0])[feature]
+        for whose, kept, row, each in (
+            (np.flatnonzero(known), self.groups, feature * groups + group, groups),
+            (np.flatnonzero(~known), self.one, feature, 1),
         ):
-            order = drawn(self.seed, groups if kept is self.groups else 1)
-            kept.offer(row[whose], entries[whose], self._windows(active, whose), order)
+            if len(whose):
+                kept.offer(row[whose], entries[whose], self._windows(active, whose), drawn(self.seed, each))
 
     @property
     def one(self) -> Kept:
@@ -319,6 +325,20 @@ def _units(values: Floats) -> tuple[Ints, Ints]:
     exact = values.astype(np.float64)
     fine = np.floor(exact / _FINE)
     return fine.astype(np.int64), np.rint((exact - fine * _FINE) / _COARSE).astype(np.int64)
+
+
+def _tally(counts: NDArray[np.uint32], cells: Ints) -> None:
+    """Count cells, by their numbers in the flattened counts."""
+    np.add.at(counts.reshape(-1), cells, counts.dtype.type(1))  # of the counts' own type, or it is fifty times slower
+
+
+def _by_row(which: Ints, rows: Ints, key: U64, n_rows: int) -> tuple[Ints, Ints, Ints]:
+    """`which` by row and then by key; the rows there are, and how many of each."""
+    which = which[np.argsort(key[which])]
+    each = sparse.csr_matrix((which, rows[which], np.arange(len(which) + 1)), shape=(len(which), n_rows)).tocsc()
+    count = np.diff(each.indptr)  # transposing is a counting sort, and stable
+    (touched,) = np.nonzero(count)
+    return each.data, touched, count[touched].astype(np.int64)
 
 
 def _best_of_context(active: Active, entries: U64) -> Ints:

@@ -220,10 +220,15 @@ class Dictionary(nn.Module):
             magnitude = (before - self.b_gate) * self.r_mag.exp() + self.b_mag
             return magnitude.relu() * (before > 0)
         if self.kind == "topk":
-            assert self.k is not None
-            values, which = before.topk(self.k, dim=-1, sorted=False)
+            values, which = self.largest(before)
             return torch.zeros_like(before).scatter(-1, which, values.relu())
         return before.relu()
+
+    def largest(self, before: Tensor) -> tuple[Tensor, Tensor]:
+        """Of a TopK dictionary the k largest of [..., d_dict], and which features they are: [..., k], in no order."""
+        assert self.k is not None
+        values, which = before.topk(self.k, dim=-1, sorted=False)
+        return values, which
 
     def encode(self, x: Tensor) -> Tensor:
         """Find how active each feature is: [..., d_in] to [..., d_dict], most of it zero."""
