@@ -12,7 +12,7 @@ from pathlib import Path
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # CPU time is comparable when nobody waits for other threads
 
-from bench.report import ROOT, Claim, document  # noqa: E402
+from bench.report import ROOT, Claim, document, section  # noqa: E402
 
 CLAIMS = ("package", "attention", "long", "views", "record", "sweep", "features")
 
@@ -65,30 +65,29 @@ def main() -> int:
     parser.add_argument("claims", nargs="*", metavar="claim", help=f"of {', '.join(CLAIMS)}; all unless given")
     parser.add_argument("--quick", action="store_true", help="some minutes: fewer lengths, one round")
     parser.add_argument("--tiny", action="store_true", help="seconds: whether the bench itself works")
-    parser.add_argument("--out", type=Path, help="the file to write; docs/benchmarks.md for a full run of all claims")
+    parser.add_argument(
+        "--out", type=Path, help="the file to write, in which other claims stay; docs/benchmarks.md for a full run"
+    )
     given = parser.parse_args()
     if unknown := [name for name in given.claims if name not in CLAIMS]:
         parser.error(f"there is no claim {unknown[0]!r}; there are: {', '.join(CLAIMS)}")
     size = "tiny" if given.tiny else "quick" if given.quick else "full"
-    started, load = datetime.now(timezone.utc), os.getloadavg()[0]
-    browser = "no browser"
-    claims = []
+    sections = []
     for name, measure in measures(size).items():
         if given.claims and name not in given.claims:
             continue
         print(f"{name}:", file=sys.stderr, flush=True)
-        claim, used = measure()
-        claims.append(claim)
-        browser = used or browser
-    arguments = "".join(f" {name}" for name in given.claims) + (f" --{size}" if size != "full" else "")
-    text = document(claims, started, load, arguments, browser)
+        started, load = datetime.now(timezone.utc), os.getloadavg()[0]
+        claim, browser = measure()
+        arguments = name + (f" --{size}" if size != "full" else "")
+        sections.append(section(claim, started, load, arguments, browser or "no browser"))
+        print(sections[-1], flush=True)
     out = given.out
-    if out is None and size == "full" and not given.claims:
+    if out is None and size == "full":
         out = ROOT / "docs/benchmarks.md"
-    print(text)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(text, encoding="utf-8")
+        out.write_text(document(sections, out.read_text("utf-8") if out.is_file() else ""), encoding="utf-8")
         print(f"written to {out}", file=sys.stderr)
     return 0
 

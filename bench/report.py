@@ -106,26 +106,27 @@ def middle(values: Sequence[float]) -> float | None:
     return median(values) if values else None
 
 
-def document(claims: Sequence[Claim], started: datetime, load: float, mode: str, browser: str) -> str:
-    """The whole report."""
-    budgets = Table(
-        "Budgets",
-        ["what", "budget", "measured", "verdict"],
-        [budget.row(measured) for claim in claims for budget, measured in claim.budgets],
-    )
-    parts = [
-        "# Benchmarks",
-        "",
-        f"Written by `python -m bench{mode}`; nothing here is typed by hand. Run it again to get your machine's "
-        "figures: ratios carry over, seconds do not.",
-        "",
-        *machine(started, load, browser),
-        "",
-        budgets.markdown(),
-    ]
-    for claim in claims:
-        parts += [f"## {claim.title}", "", *(table.markdown() for table in claim.tables)]
-    return "\n".join(parts).rstrip() + "\n"
+HEAD = """# Benchmarks
+
+Written by `python -m bench`, a section by each claim's own run; nothing here is typed by hand. Run it again to get the
+figures of your machine: ratios carry over, seconds do not.
+"""
+
+
+def section(claim: Claim, started: datetime, load: float, arguments: str, browser: str) -> str:
+    """A claim: how it was measured, its promises, its tables."""
+    promises = [budget.row(measured) for budget, measured in claim.budgets]
+    budgets = Table("Budgets", ["what", "budget", "measured", "verdict"], promises)
+    lines = [f"## {claim.title}", "", f"- `python -m bench {arguments}`", *machine(started, load, browser), ""]
+    return "\n".join([*lines, *(table.markdown() for table in [budgets, *claim.tables])]).rstrip() + "\n"
+
+
+def document(sections: Sequence[str], before: str = "") -> str:
+    """The whole report: these sections, and those of a report before that are not measured anew."""
+    found = {part.partition("\n")[0]: f"## {part}" for part in before.split("\n## ")[1:]}
+    for text in sections:
+        found[text.partition("\n")[0].removeprefix("## ")] = text
+    return "\n".join([HEAD, *(text.rstrip("\n") + "\n" for text in found.values())])
 
 
 def machine(started: datetime, load: float, browser: str) -> list[str]:

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from random import SystemRandom
 
@@ -39,7 +40,7 @@ def tables(text: str) -> dict[str, list[dict[str, str]]]:
         title, *lines = part.splitlines()
         rows = [[cell.strip() for cell in line.strip("| ").split("|")] for line in lines if line.startswith("|")]
         if rows:
-            found[title] = [dict(zip(rows[0], row, strict=True)) for row in rows[2:]]
+            found.setdefault(title, []).extend(dict(zip(rows[0], row, strict=True)) for row in rows[2:])
     return found
 
 
@@ -49,8 +50,24 @@ def bench(tmp_path: Path, *arguments: str) -> dict[str, list[dict[str, str]]]:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     text = out.read_text("utf-8")
-    assert text.rstrip("\n") in done.stdout
+    sections = text.split("\n## ")[1:]
+    assert len(sections) == len(arguments)
+    assert all(section.rstrip("\n") in done.stdout for section in sections)
     return tables(text)
+
+
+def test_claims_that_are_not_measured_anew_stay_as_they_were():
+    from bench.report import Budget, Claim, Table, document, section
+
+    def measured(title, figure):
+        table = Table("What was found", ["figure"], [[str(figure)]], ["A note."])
+        return section(Claim(title, [table], [(Budget(title, "<", 5), figure)]), datetime.now(timezone.utc), 0, "", "")
+
+    first, second, other = measured("One", 3), measured("Two", 7), measured("One", 4)
+    whole = document([first, second])
+    assert document([other], whole) == document([other, second])
+    assert document([], whole) == whole
+    assert document([second], document([first])) == whole
 
 
 @pytest.mark.lab
