@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 import interpwidgets as iw
-from interpwidgets.course import Choice, CounterExample, Estimate, Function, InView, Mutant, Option, Verdict
-from interpwidgets.course.questions import selection
+from interpwidgets.course import Choice, CounterExample, Estimate, Function, InView, Mutant, Option
 
 TEXT = "lion bread clock river flute lion bread clock"
 LAST, COPIED = 8, 4  # positions of the last clock, and of river
@@ -38,6 +37,7 @@ guess = Estimate(
     importance=3,
     oracle=lambda: probability(TEXT, "river"),
     within=0.15,
+    between=(0, 1),
     later=True,
     mutants=[
         Mutant(
@@ -173,7 +173,6 @@ surprise = Function(
     ),
 )
 
-OPENING = "the dog saw the tiger ."
 WANTED = 0.5
 
 
@@ -195,23 +194,12 @@ def same_kind(got: Any, expected: Any) -> str:
     return "" if kind_of(str(got[0])) == kind_of(str(expected[0])) else "is another kind of prompt"
 
 
-class Written(InView):
-    """An answer written on a prompt; how it opened is no answer."""
-
-    def judged(self, answer: Any, confidence: float | None, seed: int) -> Verdict:
-        """The verdict, and nothing written down."""
-        given = answer if answer is None or answer is ... or isinstance(answer, dict) else selection(answer)
-        if isinstance(given, dict) and given.get("text") == OPENING:
-            return self._said("not attempted", "Write another prompt in the view, then run the cell again.")
-        return super().judged(given, confidence, seed)
-
-
 def one(text: str) -> Callable[[], list[tuple[str]]]:
     """A prompt, as the only one of its kind."""
     return lambda: [(text,)]
 
 
-write = Written(
+write = InView(
     "first_look.write",
     title="Make it say tiger",
     minutes=4,

@@ -41,15 +41,14 @@ model.tokens("The lion sat on a skateboard")
 # The model reads `lion bread clock river flute lion bread clock`. It knows 512 words. What probability, from 0 to 1,
 # will it give to `river`?
 #
-# Write your guess in place of the `...`, and say how sure you are that it is right to within 0.15. There is nothing to
+# Run the cell, write your guess below it, and say how sure you are that it is right to within 0.15. There is nothing to
 # lose by being wrong, and much by not having guessed: what you never expected cannot surprise you.
 
 # %%
 text = "lion bread clock river flute lion bread clock"
-# >>> solution: guess = ...
-guess = 0.6
+# >>> solution: exercise("first_look.guess").check()
+exercise("first_look.guess").check(0.6, confidence=0.5)
 # <<< solution
-exercise("first_look.guess").check(guess, confidence=0.5)
 
 # %% [markdown]
 # ## What it says
@@ -195,13 +194,9 @@ print(f"without all of layer 1: {iw.run(model, text, [iw.Ablate('z', 1)], metric
 # layer 0 there is a head that does not look at `river` at all, without which `river` is gone.
 
 # %%
-exercise("first_look.evidence")
-
-# %%
-# >>> solution: answer = ...
-answer = "c"
+# >>> solution: exercise("first_look.evidence").check()
+exercise("first_look.evidence").check("c", confidence=0.8)
 # <<< solution
-exercise("first_look.evidence").check(answer, confidence=0.8)
 
 # %% [markdown]
 # ## What you predicted

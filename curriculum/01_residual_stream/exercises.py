@@ -43,6 +43,7 @@ share = Estimate(
     importance=3,
     oracle=lambda: float(many().attn.sum(1).mean() / many().total.mean()),
     within=0.15,
+    between=(0, 1),
     later=True,
     mutants=[
         Mutant(

@@ -41,10 +41,9 @@ for probability, word in zip(*rec["logits"][0, -1].softmax(-1).topk(3), strict=T
 # **what share do all attention heads together write directly, from 0 to 1?** The MLPs and the embedding have the rest.
 
 # %%
-# >>> solution: share = ...
-share = 0.1
+# >>> solution: exercise("residual_stream.share").check()
+exercise("residual_stream.share").check(0.1, confidence=0.5)
 # <<< solution
-exercise("residual_stream.share").check(share, confidence=0.5)
 
 # %% [markdown]
 # ## Nobody has a sponge
@@ -255,13 +254,9 @@ for layer in range(model.n_layers):
     print(f"{layer:>6} {(r > w).float().mean():>15.2f} {(r > u).float().mean():>16.2f} {(u > w).float().mean():>16.2f}")
 
 # %%
-exercise("residual_stream.control")
-
-# %%
-# >>> solution: answer = ...
-answer = "b"
+# >>> solution: exercise("residual_stream.control").check()
+exercise("residual_stream.control").check("b", confidence=0.8)
 # <<< solution
-exercise("residual_stream.control").check(answer, confidence=0.8)
 
 # %% [markdown]
 # The same control for the attribution: split right − wrong into right − unsaid and unsaid − wrong. What the MLP of

@@ -879,6 +879,7 @@ alone = Estimate(
     importance=4,
     oracle=lambda: accuracy_without(1),
     within=0.08,
+    between=(0, 1),
     later=True,
     mutants=[
         Mutant(

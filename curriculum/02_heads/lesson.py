@@ -73,10 +73,9 @@ iw.AttentionView(rec, layer=1, head=2)
 # Write down a number from 0 to 1, and how sure you are that it is within 0.08. We come back to it at the end.
 
 # %%
-# >>> solution: share = ...
-share = 0.92
+# >>> solution: exercise("heads.alone").check()
+exercise("heads.alone").check(0.92, confidence=0.6)
 # <<< solution
-exercise("heads.alone").check(share, confidence=0.6)
 
 # %% [markdown]
 # ### A pattern by hand
@@ -545,13 +544,9 @@ for head in order:
 # Every one of them can go. What do you conclude?
 
 # %%
-exercise("heads.redundant")
-
-# %%
-# >>> solution: answer = ...
-answer = "c"
+# >>> solution: exercise("heads.redundant").check()
+exercise("heads.redundant").check("c", confidence=0.9)
 # <<< solution
-exercise("heads.redundant").check(answer, confidence=0.9)
 
 # %% [markdown]
 # Now take them away together. And beside the share of right answers, look at something that cannot saturate: the

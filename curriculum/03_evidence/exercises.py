@@ -104,6 +104,7 @@ alone = Estimate(
     importance=4,
     oracle=without_the_brightest,
     within=0.1,
+    between=(0, 1),
     later=True,
     hints=(
         "How many heads of layer 1 have the stripe?",

@@ -67,10 +67,9 @@ iw.AttentionView(iw.record(model, clean[0]), layer=1, head=2, query=14)
 # such prompts is the model still right? Write down a number from 0 to 1, and how sure you are. It is settled at the end.
 
 # %%
-# >>> solution: share = ...
-share = 0.95
+# >>> solution: exercise("evidence.alone").check()
+exercise("evidence.alone").check(0.95, confidence=0.6)
 # <<< solution
-exercise("evidence.alone").check(share, confidence=0.6)
 
 # %% [markdown]
 # ## Taking a head away
@@ -304,13 +303,9 @@ for heads in ([2], [3], [2, 3]):
     print(f"heads {heads} of layer 0: denoising brings back {enough:.2f}, noising takes away {needed:.2f}")
 
 # %%
-exercise("evidence.direction")
-
-# %%
-# >>> solution: answer = ...
-answer = "c"
+# >>> solution: exercise("evidence.direction").check()
+exercise("evidence.direction").check("c", confidence=0.9)
 # <<< solution
-exercise("evidence.direction").check(answer, confidence=0.9)
 
 # %% [markdown]
 # ## The linear guess

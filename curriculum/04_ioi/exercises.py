@@ -99,6 +99,7 @@ control = Estimate(
     importance=5,
     oracle=naive_on_the_control,
     within=0.12,
+    between=(0, 1),
     unit="of the sentences",
     later=True,
     hints=(

@@ -53,10 +53,9 @@ for each in (model, naive):
 # orders, does `storyteller-4l` put the name said once above the one said twice? Chance is 0.5.
 
 # %%
-# >>> solution: share = ...
-share = 0.6
+# >>> solution: exercise("ioi.control").check()
+exercise("ioi.control").check(0.6, confidence=0.5)
 # <<< solution
-exercise("ioi.control").check(share, confidence=0.5)
 
 # %% [markdown]
 # ## Who writes the name?

@@ -164,6 +164,7 @@ share = Estimate(
     importance=2,
     oracle=lambda: steps_back(iw.load("induction-2l")).max(),
     within=0.1,
+    between=(0, 1),
     later=True,
     hints=("Of a weight of 1, how much?", "More than half.", "Nearly all."),
     solution="The rest goes to the first token.",

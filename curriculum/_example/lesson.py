@@ -19,10 +19,9 @@ model
 # One head looks at the token just before. How much of its attention, from 0 to 1, does it spend there?
 
 # %%
-# >>> solution: share = ...
-share = 0.95
+# >>> solution: exercise("example.share").check()
+exercise("example.share").check(0.95, confidence=0.8)
 # <<< solution
-exercise("example.share").check(share, confidence=0.8)
 
 # %% [markdown]
 # ## From scores to attention
@@ -71,13 +70,9 @@ view.layer, view.head = previous_heads(model)[0]
 exercise("example.look").check(view)
 
 # %%
-exercise("example.meaning")
-
-# %%
-# >>> solution: answer = ...
-answer = "b"
+# >>> solution: exercise("example.meaning").check()
+exercise("example.meaning").check("b", confidence=0.9)
 # <<< solution
-exercise("example.meaning").check(answer, confidence=0.9)
 
 # %% [markdown]
 # ## What you predicted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 from interpwidgets.course.library import lesson
 from interpwidgets.course.progress import standing, standings
@@ -12,6 +11,8 @@ from interpwidgets.course.questions import Confident
 from interpwidgets.course.verdict import Verdict
 
 __all__ = ["Predictions", "predictions"]
+
+LEFT = "text-align: left; vertical-align: top; max-width: 34em"
 
 
 @dataclass(frozen=True, repr=False)
@@ -34,13 +35,13 @@ class Predictions:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(said)}</td><td>{escape(verdict.said if verdict else '–')}</td></tr>"
-            for said, verdict in self.rows
+            f"<tr>{_cell(said)}{_cell('–' if verdict is None else verdict.said)}</tr>" for said, verdict in self.rows
         )
         mean = (
             "" if self.score is None else f"<p>Mean Brier score {self.score:.2f}; “50 % sure” each time gives 0.25.</p>"
         )
-        return f"<table><tr><th>what you predicted</th><th>what came of it</th></tr>{rows}</table>{mean}"
+        head = "".join(f'<th style="{LEFT}">{text}</th>' for text in ("what you predicted", "what came of it"))
+        return f"<table><tr>{head}</tr>{rows}</table>{mean}"
 
 
 def predictions(module: str) -> Predictions:
@@ -52,10 +53,12 @@ def predictions(module: str) -> Predictions:
             continue
         now = standing(each, known)
         if now.confidence is None:
-            rows.append((f"{each.title}: no prediction was given.", None))
+            rows.append((f"{each.title} – No prediction was given.", None))
             continue
-        answer: Any = now.answer
-        rows.append(
-            (f"{each.title}: {answer!r}, {100 * now.confidence:.0f} % sure.", each.settled(answer, now.confidence))
-        )
+        said = f"{each.title} – You said {now.answer}, {100 * now.confidence:.0f} % sure."
+        rows.append((said, each.settled(now.answer, now.confidence)))
     return Predictions(tuple(rows))
+
+
+def _cell(text: str) -> str:
+    return f'<td style="{LEFT}">{escape(text)}</td>'

@@ -41,6 +41,7 @@ class Standing:
     solution: bool = False  # it was shown
     answer: Any = None  # the first that was given with confidence: a prediction is none once the result is seen
     confidence: float | None = None
+    last: tuple[Any, float] | None = None  # the last that was, and how sure she was
 
 
 def home() -> Path:
@@ -151,6 +152,7 @@ def standing(exercise: Exercise, known: dict[str, list[dict[str, Any]]] | None =
         solution=any(event["what"] == "solution" for event in now),
         answer=given[0].get("answer") if given else None,
         confidence=given[0]["confidence"] if given else None,
+        last=(given[-1].get("answer"), given[-1]["confidence"]) if given else None,
     )
 
 

@@ -13,7 +13,7 @@ from interpwidgets.course.exercises import Exercise, Mutant
 from interpwidgets.course.verdict import Verdict
 from interpwidgets.errors import InputError
 
-__all__ = ["Choice", "Estimate", "InView", "Option", "selection"]
+__all__ = ["Choice", "Confident", "Estimate", "InView", "Option", "selection"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,7 +48,8 @@ class InView(Exercise):
                 "not attempted", f"Select in the view ({', '.join(self.reads)}), then run the cell again."
             )
         values = tuple(given[trait] for trait in self.reads)
-        named = ", ".join(f"{trait} {value}" for trait, value in zip(self.reads, values, strict=True))
+        shown = [f"“{value}”" if isinstance(value, str) else value for value in values]
+        named = ", ".join(f"{trait} {value}" for trait, value in zip(self.reads, shown, strict=True))
         right = self.oracle()
         if any(not self.same(values, one) for one in right):
             return self._said("passed", f"{named}.")
@@ -79,7 +80,7 @@ class Confident(Exercise):
     def judged(self, answer: Any, confidence: float | None, seed: int) -> Verdict:
         """The verdict, and nothing written down."""
         if answer is None or answer is Ellipsis:
-            return self._said("not attempted", "Give an answer, and how sure you are: check(answer, confidence=0.7).")
+            return self._said("not attempted", self.wanted)
         if problem := self.refused(answer):
             return self._said("error", problem)
         sure = confidence if isinstance(confidence, Real) and not isinstance(confidence, bool) else None
@@ -98,6 +99,16 @@ class Confident(Exercise):
         more |= {"score": score, "answer": answer, "confidence": confidence}
         return self._said("passed" if right else "wrong", priced, **more)
 
+    @property
+    def wanted(self) -> str:
+        """What to do, as text."""
+        raise NotImplementedError
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What a page asks for the answer with."""
+        raise NotImplementedError
+
     def refused(self, answer: Any) -> str:
         """Why this is no answer; empty if it is one."""
         raise NotImplementedError
@@ -115,6 +126,7 @@ class Estimate(Confident):
         oracle: the number, computed.
         within: how far off is still right.
         unit: what the number counts.
+        between: the least and the largest number that make sense.
         mutants: functions without arguments, each a wrong number with a reason.
     """
 
@@ -122,17 +134,39 @@ class Estimate(Confident):
     oracle: Callable[[], float]
     within: float
     unit: str = ""
+    between: tuple[float, float] = (-math.inf, math.inf)
     mutants: Sequence[Mutant] = ()
+
+    @property
+    def wanted(self) -> str:
+        """What to do, as text."""
+        number = f"Which number{self._range}, right to within {self.within:g}{self._unit}"
+        return f"{number}, and how sure are you? check(number, confidence=0.7)"
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What a page asks for the answer with."""
+        return {"kind": "number", "what": f"a number{self._range}, right to within {self.within:g}{self._unit}"}
+
+    @property
+    def _unit(self) -> str:
+        return f" {self.unit}" if self.unit else ""
+
+    @property
+    def _range(self) -> str:
+        low, high = self.between
+        return f" from {low:g} to {high:g}" if math.isfinite(high - low) else ""
 
     def refused(self, answer: Any) -> str:
         """Why this is no answer; empty if it is one."""
         number = isinstance(answer, Real) and not isinstance(answer, bool) and math.isfinite(answer)
-        return "" if number else f"A number is wanted; got {answer!r}."
+        low, high = self.between
+        good = number and low <= answer <= high
+        return "" if good else f"A number{self._range} is wanted; got {answer!r}."
 
     def outcome(self, answer: Any) -> tuple[bool, str, dict[str, Any]]:
         """Whether it is right, a sentence, and what else the verdict says."""
-        right = float(self.oracle())
-        unit = f" {self.unit}" if self.unit else ""
+        right, unit = float(self.oracle()), self._unit
         if abs(answer - right) <= self.within:
             return True, f"It is {right:.3g}{unit}.", {}
         for mutant in self.mutants:
@@ -165,6 +199,16 @@ class Choice(Confident):
         if sum(option.right for option in self.options) != 1 or len(self.options) < 3:
             raise InputError(f"{self.name}: three options or more are wanted, and one that is right.")
 
+    @property
+    def wanted(self) -> str:
+        """What to do, as text."""
+        return f'Which one, and how sure are you? check("a", confidence=0.7)\n{self._options}'
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What a page asks for the answer with."""
+        return {"kind": "choice", "options": [[letter, option.text] for letter, option in self.lettered.items()]}
+
     def refused(self, answer: Any) -> str:
         """Why this is no answer; empty if it is one."""
         letters = ", ".join(self.lettered)
@@ -181,9 +225,12 @@ class Choice(Confident):
         """The options under a, b, c, …"""
         return {chr(ord("a") + i): option for i, option in enumerate(self.options)}
 
+    @property
+    def _options(self) -> str:
+        return "\n".join(f"  {letter}  {option.text}" for letter, option in self.lettered.items())
+
     def __repr__(self) -> str:
-        options = "\n".join(f"  {letter}  {option.text}" for letter, option in self.lettered.items())
-        return f"{self.title}\n{options}"
+        return f"{self.title}\n{self._options}"
 
     def _option(self, answer: Any) -> Option | None:
         if not isinstance(answer, str):

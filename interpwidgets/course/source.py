@@ -50,9 +50,9 @@ class Cell:
 
     @property
     def solution(self) -> str:
-        """What is cut for the learner, as it stands in the solved cell, without the calls of checks."""
-        lines = self.solved.splitlines()
-        return "\n".join(line for line in lines if not _CHECK.search(line)).strip() if self.has_solution else ""
+        """The solved cell, if something of it is cut for the learner, without the checks that she has as well."""
+        hers = [line for line in self.solved.splitlines() if _CHECK.search(line) and line.strip() not in self.cut]
+        return "\n".join(line for line in self.solved.splitlines() if line not in hers).strip() if self.cut else ""
 
     @property
     def cut(self) -> list[str]:

@@ -49,8 +49,8 @@ class Course extends Fake {
 
 const model = (found: object = {}, traits: object = {}) =>
   new Course({
-    title: "Share out", verdict: { ...FOUND, ...found }, module: MODULE, hints: [], solution: {},
-    _live: true, _opening: [], _version: 0, ...traits,
+    title: "Share out", verdict: { ...FOUND, ...found }, module: MODULE, hints: [], solution: {}, form: null,
+    answer: null, confidence: null, _submitted: 0, _live: true, _opening: [], _version: 0, ...traits,
   }); // prettier-ignore
 
 async function show(fake: Fake, width = 900) {
@@ -127,6 +127,86 @@ test("the module's exercises are there, each with its state, and the one that is
   expect(new Set(filled).size).toBe(3);
 });
 
+const CHOICE = { kind: "choice", later: false, options: [["a", "red"], ["b", HOSTILE], ["c", "green"]] }; // prettier-ignore
+const NUMBER = { kind: "number", later: true, what: "a number from 0 to 1, right to within 0.15" };
+const NOTHING = { status: "not attempted", mark: "○", misconception: "", advice: "", example: [], said: "Which one?" };
+
+/** A model whose Python checks what the form says. */
+class Asking extends Course {
+  override send(content: Record<string, unknown>) {
+    super.send(content);
+    if (content.submit && this.answering) this.found();
+  }
+  found() {
+    const right = this.get("answer") === "b";
+    const verdict = {
+      ...FOUND,
+      example: [],
+      said: right ? "It is." : "It is not.",
+      status: right ? "passed" : "wrong",
+    };
+    this.change("verdict", { ...verdict, misconception: "" });
+    this.change("_submitted", this.get<number>("_submitted") + 1);
+  }
+}
+
+const asking = (form: object, traits: object = {}) => new Asking({ ...model(NOTHING).state, form, ...traits });
+
+test("one of several statements is chosen, by mouse and by keyboard, and checked with how sure one is", async () => {
+  const fake = asking(CHOICE);
+  const { el, text, button } = await show(fake);
+  expect(text()).not.toContain("Which one?");
+  expect(text()).toContain(HOSTILE);
+  expect(el.querySelectorAll("img, script").length).toBe(0);
+  expect(button("check")!.disabled).toBe(true);
+  expect(text()).toContain("first answer, and say how sure you are");
+  const radio = (name: string) =>
+    [...el.querySelectorAll("label")].find((each) => each.textContent.includes(name))!.querySelector("input")!;
+  await userEvent.click(radio("red"));
+  expect(fake.saved.answer).toBe("a");
+  radio("50 %").focus();
+  await userEvent.keyboard("{ArrowRight}{ArrowRight}");
+  expect(fake.saved.confidence).toBe(0.7);
+  expect(text()).toContain('check("a", confidence=0.7)');
+  await userEvent.keyboard("{Enter}");
+  await expect.poll(text).toContain("✗ wrong");
+  expect(text()).toContain("It is not.");
+  radio("red").focus();
+  await userEvent.keyboard("{ArrowDown}");
+  await userEvent.click(button("check")!);
+  await expect.poll(text).toContain("passed");
+  expect(button("check")).toBe(undefined);
+  expect(radio(HOSTILE).checked).toBe(true);
+  expect(radio(HOSTILE).matches(":disabled")).toBe(true);
+  expect(fake.sent).toEqual([{ submit: true }, { submit: true }]);
+});
+
+test("a prediction is a number, is sent once, and its solution waits until it is written down", async () => {
+  const fake = asking(NUMBER);
+  fake.answering = false;
+  const { el, text, button } = await show(fake);
+  expect(text()).toContain("a number from 0 to 1, right to within 0.15");
+  expect(button("solution")).toBe(undefined);
+  await userEvent.fill(el.querySelector("input[type=number]")!, "0.3");
+  await userEvent.click([...el.querySelectorAll("label")].find((each) => each.textContent.includes("60 %"))!);
+  await userEvent.click(button("write it down")!);
+  await expect.poll(() => button("one moment")?.disabled).toBe(true);
+  await userEvent.keyboard("{Enter}");
+  expect(fake.sent).toEqual([{ submit: true }]);
+  expect(fake.saved).toEqual({ answer: 0.3, confidence: 0.6 });
+  fake.change("verdict", { ...FOUND, ...NOTHING, status: "recorded", mark: "✎", said: "You said 0.3." });
+  fake.change("_submitted", 1);
+  await expect.poll(text).toContain("You said 0.3.");
+  expect(el.querySelector("input")).toBe(null);
+  expect(button("solution")).not.toBe(undefined);
+});
+
+test("a question in a saved copy can be read, and not answered", async () => {
+  const { el, text } = await show(asking(CHOICE, { _live: false }));
+  expect(text()).toContain("green");
+  expect(el.querySelectorAll("button, input:enabled").length).toBe(0);
+});
+
 test("a saved copy asks nobody: it keeps what was open, and has no buttons", async () => {
   const { el, text } = await show(model({}, { _live: false, hints: ["look at the axis"] }));
   expect(el.querySelectorAll("button").length).toBe(0);
@@ -139,4 +219,14 @@ test.each([320, 700])("%d pixels: nothing sticks out", async (width) => {
   const right = el.getBoundingClientRect().right;
   for (const each of el.querySelectorAll("p, pre, table, li, button"))
     expect(each.getBoundingClientRect().right, each.className).toBeLessThanOrEqual(right + 1);
+});
+
+test.each([320, 700])("%d pixels: a question fits", async (width) => {
+  const options = ["a", "b", "c"].map((letter) => [letter, "statement ".repeat(20)]);
+  for (const form of [{ ...CHOICE, options }, NUMBER]) {
+    const { el } = await show(asking(form, { answer: "b", confidence: 0.7 }), width);
+    const right = el.getBoundingClientRect().right;
+    for (const each of el.querySelectorAll("label, fieldset, button, small"))
+      expect(each.getBoundingClientRect().right, each.textContent).toBeLessThanOrEqual(right + 1);
+  }
 });

@@ -1,5 +1,7 @@
 // A verdict: what was found, a counter-example, three hints one by one, the solution, and how far the module is.
+import { useState } from "preact/hooks";
 import { Live } from "../parts/live.tsx";
+import { type Answer, type Form, Question } from "../parts/question.tsx";
 import { useShared, useTraits, view } from "../view.tsx";
 
 interface Found {
@@ -19,16 +21,33 @@ interface Traits {
   module: { title: string; exercises: { name: string; title: string; state: string }[] };
   hints: string[];
   solution: { code?: string; why?: string }; // empty until it is opened
+  form: Form | null; // how the answer is asked for; null where it is a function, or in a view
+  answer: Answer;
+  confidence: number | null;
+  _submitted: number; // how often, as Python counts
 }
 
-const TRAITS = ["title", "verdict", "module", "hints", "solution"] as const;
+const TRAITS = [
+  "title",
+  "verdict",
+  "module",
+  "hints",
+  "solution",
+  "form",
+  "answer",
+  "confidence",
+  "_submitted",
+] as const;
 const HINTS = 3;
 
 function Verdict() {
   const { model } = useShared();
-  const [{ title, verdict, module, hints, solution }] = useTraits<Traits>(TRAITS);
+  const [traits, set] = useTraits<Traits>(TRAITS);
+  const { title, verdict, module, hints, solution, form, _submitted } = traits;
   const live = model.get<boolean>("_live");
   const { status, mark, misconception, said, frames, example, advice, seed } = verdict;
+  const done = status === "passed" || status === "recorded";
+  const [sent, setSent] = useState(_submitted);
   return (
     <section class={`iw-verdict iw-is-${status.replace(" ", "-")}`} aria-label={title}>
       <div class="iw-row" role="status">
@@ -38,7 +57,22 @@ function Verdict() {
         </b>
       </div>
       {misconception && <p class="iw-misconception">{misconception}</p>}
-      <Text text={said} />
+      {!(form && status === "not attempted") && <Text text={said} />}
+      {form && (
+        <Question
+          form={form}
+          answer={traits.answer}
+          confidence={traits.confidence}
+          open={live && !done}
+          waiting={sent > _submitted}
+          onAnswer={(answer) => set({ answer })}
+          onConfidence={(confidence) => set({ confidence })}
+          onSubmit={() => {
+            setSent(_submitted + 1);
+            model.send({ submit: true });
+          }}
+        />
+      )}
       {frames && <pre class="iw-code">{frames}</pre>}
       {example.length > 0 && <Example rows={example} />}
       {advice && <Text text={advice} />}
@@ -56,12 +90,12 @@ function Verdict() {
       )}
       {live && (
         <div class="iw-row">
-          {status !== "passed" && status !== "recorded" && hints.length < HINTS && (
+          {!done && hints.length < HINTS && (
             <button type="button" onClick={() => model.send({ hint: true })}>
               {hints.length ? "next hint" : "hint"} ({hints.length + 1} of {HINTS})
             </button>
           )}
-          {solution.why === undefined && (
+          {solution.why === undefined && (done || !form?.later) && (
             <button type="button" onClick={() => model.send({ solution: true })}>
               solution
             </button>

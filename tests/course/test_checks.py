@@ -7,6 +7,7 @@ import random
 import re
 import sys
 from itertools import count
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import interpwidgets as iw
-from interpwidgets.course import Mutant, close, exact, unordered
+from interpwidgets.course import Mutant, close, exact, predicting, unordered
 from interpwidgets.course.linting import problems
 from interpwidgets.course.progress import events, standing
 from interpwidgets.errors import InputError
@@ -155,6 +156,11 @@ def test_what_a_view_selects_is_an_answer():
     assert exercise.check(3).status == "error"
 
 
+def test_a_text_in_a_view_is_quoted():
+    exercise = in_view(reads=("text",), oracle=lambda: [("a b",)], mutants=[])
+    assert exercise.check({"text": "a: b", "touched": ["text"]}).said == "text “a: b” is not it."
+
+
 def test_a_selection_that_was_foreseen_is_named():
     assert in_view().check({"layer": 3, "head": 1, "touched": ["layer"]}).misconception == "swapped"
 
@@ -173,6 +179,14 @@ def test_an_estimate_is_right_within_its_bounds():
     assert estimate().check(0.46, confidence=0.9).status == "wrong"
     assert estimate().check(40, confidence=0.9).misconception == "in percent"
     assert estimate().check(..., confidence=0.9).status == "not attempted"
+
+
+@pytest.mark.parametrize("answer", [-0.01, 1.5, 60])
+def test_what_cannot_be_is_no_estimate(answer):
+    exercise = estimate(later=True, between=(0, 1))
+    assert exercise.check(answer, confidence=0.5).said == f"A number from 0 to 1 is wanted; got {answer}."
+    assert exercise.check(0.3, confidence=0.5)
+    assert standing(exercise).answer == 0.3
 
 
 @pytest.mark.parametrize("confidence", [None, -0.1, 1.1, "sure", True])
@@ -197,6 +211,20 @@ def test_a_prediction_is_written_down_and_judged_later():
     settled = exercise.settled(kept.answer, kept.confidence)
     assert settled.score == pytest.approx(0.64)
     assert "It is 0.4" in settled.said
+
+
+def test_predictions_that_came_true_and_that_did_not_are_both_told(monkeypatch):
+    right, wrong = estimate(later=True), choice(later=True)
+    module = SimpleNamespace(exercises=[right, wrong, function()])
+    monkeypatch.setattr(predicting, "lesson", lambda _: module)
+    assert predicting.predictions("sample")._repr_html_().count("No prediction was given") == 2
+    right.check(0.41, confidence=0.8)
+    wrong.check("a", confidence=0.6)
+    found = predicting.predictions("sample")
+    assert found.score == pytest.approx((0.2**2 + 0.6**2) / 2)
+    for text in (repr(found), found._repr_html_()):
+        assert "It is 0.4." in text
+        assert "It is not red." in text
 
 
 def test_a_check_is_written_down():

@@ -115,7 +115,7 @@ def test_watching_checks_at_a_save_and_answers_to_keys(tmp_path, monkeypatch):
     def judged(cells, beside, exercises):
         seen.append(cells)
         for each in exercises:
-            right = "share = 0.5" in "\n".join(cells) and each.name == "example.share"
+            right = "check(0.5, " in "\n".join(cells) and each.name == "example.share"
             yield each.name, each.judged(0.5 if right else ..., 0.5, 0)
 
     monkeypatch.setattr(watching, "judged_cells", judged)
@@ -123,7 +123,7 @@ def test_watching_checks_at_a_save_and_answers_to_keys(tmp_path, monkeypatch):
     def keys():
         yield from ("", "h", "s", "l")
         assert len(seen) == 1  # nothing was saved
-        path.write_text(path.read_text().replace("share = ...", "share = 0.5"))
+        path.write_text(path.read_text().replace('share").check()', 'share").check(0.5, confidence=0.8)'))
         yield ""
         assert len(seen) == 2
         yield "n"
@@ -133,7 +133,7 @@ def test_watching_checks_at_a_save_and_answers_to_keys(tmp_path, monkeypatch):
     assert watch.run(keys()) is False
     text = "\n".join(said)
     assert "Hint 1 of 3: Of a weight of 1, how much?" in text
-    assert "share = 0.95" in text  # the solution
+    assert ".check(0.95, confidence=0.8)" in text  # the solution
     assert "  not attempted  From scores to attention" in text
     assert "✎ example.share: recorded" in text
     assert "now: From scores to attention" in text

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from course.samples import function, over_columns, share
+import pytest
+from course.samples import choice, estimate, function, in_view, over_columns, share
 
 import interpwidgets as iw
 from interpwidgets.course.panel import VerdictView, shown
-from interpwidgets.course.progress import standing
+from interpwidgets.course.progress import events, standing
 
 
 def test_a_notebook_gets_a_widget_and_the_same_text():
@@ -63,3 +64,43 @@ def test_a_verdict_is_a_page_and_a_picture(tmp_path):
     assert "over the columns" in view.save_html(tmp_path / "verdict.html").read_text("utf-8")
     assert "Your columns sum to one." in view.save_svg(tmp_path / "verdict.svg").read_text("utf-8")
     assert view.save_png(tmp_path / "verdict.png").stat().st_size > 1000
+
+
+def test_a_question_is_answered_in_the_view_and_asked_once():
+    exercise = choice()
+    view = VerdictView(exercise.check())
+    assert view.form["options"][1] == ["b", "blue"]
+    assert not view.form["later"]
+    for answer, confidence, status in [("a", 0.6, "wrong"), ("b", None, "error"), ("b", 0.9, "passed")]:
+        view.answer, view.confidence = answer, confidence
+        view._receive(view, {"submit": True}, [])
+        assert view.verdict["status"] == status
+    assert view._submitted == 3
+    assert view.module["exercises"][0]["state"] == "passed"
+    assert "It is." in str(view)
+    again = VerdictView(exercise.check())
+    assert (again.answer, again.confidence, again.verdict["status"]) == ("b", 0.9, "passed")
+    assert [event["status"] for event in events()] == ["not attempted", "wrong", "error", "passed", "not attempted"]
+
+
+def test_a_prediction_made_in_the_view_is_the_first_one():
+    exercise = estimate(later=True)
+    view = VerdictView(exercise.check())
+    for answer in (0.9, 0.4):
+        view.answer, view.confidence = answer, 0.8
+        view.submit()
+    again = VerdictView(exercise.check())
+    assert (again.answer, again.verdict["status"]) == (0.9, "recorded")
+    assert again.form["later"]
+
+
+@pytest.mark.parametrize("kind", [function, in_view])
+def test_what_is_no_question_has_no_form(kind):
+    assert VerdictView(kind().check()).form is None
+
+
+def test_where_no_widget_runs_a_question_is_text():
+    text = str(choice().check())
+    assert "check(" in text
+    assert [line for line in text.splitlines() if line.startswith("  ")] == ["  a  red", "  b  blue", "  c  green"]
+    assert "right to within 0.05" in str(estimate().check())
