@@ -129,7 +129,6 @@ def _as_said_before(exercise: Confident, verdict: Verdict) -> Verdict:
 
 
 def _facts(verdict: Verdict) -> dict[str, Any]:
-    example = [] if verdict.example is None else [list(row) for row in example_rows(verdict.example)]
     return {
         "name": verdict.exercise.name,
         "status": verdict.status,
@@ -138,7 +137,7 @@ def _facts(verdict: Verdict) -> dict[str, Any]:
         "misconception": verdict.misconception,
         "advice": verdict.advice,
         "frames": verdict.frames,
-        "example": example,
+        "example": [list(row) for row in example_rows(verdict)],
         "seed": verdict.seed,
     }
 

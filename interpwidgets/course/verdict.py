@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class Verdict:
         lines = [f"{MARKS[self.status]} {self.exercise.name}: {self.status}. {self.said}".rstrip()]
         if self.frames:
             lines.append(_indented(self.frames))
-        if self.example is not None:
-            lines += [_indented(f"{what} {value}") for what, value in example_rows(self.example)]
+        lines += [_indented(f"{what} {value}") for what, value in example_rows(self)]
         if self.advice:
             lines.append(_indented(self.advice))
         if self.seed is not None and self.status == "wrong":
@@ -68,9 +68,14 @@ class Verdict:
         return shown(self)._repr_mimebundle_(**kwargs)
 
 
-def example_rows(example: CounterExample) -> list[tuple[str, str]]:
-    """The counter-example as text: inputs, got, expected."""
-    inputs = [("input", short(argument)) for argument in example.arguments]
+def example_rows(verdict: Verdict) -> list[tuple[str, str]]:
+    """The counter-example as text: inputs under the names that the oracle has for them, got, expected."""
+    example = verdict.example
+    if example is None:
+        return []
+    parameters = list(signature(verdict.exercise.oracle).parameters)  # type: ignore[attr-defined]
+    names = parameters + ["input"] * (len(example.arguments) - len(parameters))
+    inputs = [(name, short(argument)) for name, argument in zip(names, example.arguments, strict=False)]
     return [*inputs, ("got", short(example.got)), ("expected", short(example.expected))]
 
 

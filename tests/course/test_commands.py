@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from interpwidgets.cli import main
-from interpwidgets.course import commands, doctor, learning, watching
+from interpwidgets.course import commands, doctor, grading, learning, watching
 from interpwidgets.course.build import learner, solved
 from interpwidgets.course.library import lesson
 from interpwidgets.course.progress import events
@@ -53,6 +55,46 @@ def test_a_lesson_of_an_earlier_edition_is_kept_and_the_new_one_put_beside_it(co
     assert json.loads(mine.read_text()) == old
 
 
+def test_a_new_edition_is_never_written_over_work_in_the_one_before(course):
+    main(["learn", "--no-lab"])
+    mine, new = course / "interp-course/_example.ipynb", course / "interp-course/_example.new.ipynb"
+    for path in (mine, new):  # she worked in both, and the course has gone on twice
+        old = json.loads(learner(EXAMPLE))
+        old["metadata"]["interpwidgets"]["edition"] = f"of {path.name}"
+        path.write_text(json.dumps(old))
+    main(["learn", "--no-lab", "--fresh"])
+    newest = course / "interp-course/_example.new-2.ipynb"
+    assert newest.read_text() == learner(EXAMPLE)
+    assert "of _example.new.ipynb" in new.read_text()
+    newest.write_text(learner(EXAMPLE) + "\n")  # hers from now on
+    main(["learn", "--no-lab", "--fresh"])
+    assert newest.read_text() == learner(EXAMPLE) + "\n"
+    assert len(list(newest.parent.iterdir())) == 3
+
+
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """A disk that fills up: a file that grows beyond `size` bytes is refused, as the system does it."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("command", [["learn", "--no-lab"], ["check", "example"]])
+def test_a_lesson_that_finds_no_room_is_not_there_by_half(course, capsys, command):
+    with files_of_at_most(1000):
+        status = main(command)
+    assert status == 1
+    assert "cannot be written into interp-course: File too large" in capsys.readouterr().err
+    assert list((course / "interp-course").iterdir()) == []
+    assert main(["learn", "--no-lab"]) == 0  # there is room again
+    assert (course / "interp-course/_example.ipynb").read_text() == learner(EXAMPLE)
+
+
 def test_jupyterlab_opens_the_next_lesson(monkeypatch, capsys):
     ran = []
     monkeypatch.setattr(commands.subprocess, "run", lambda command, **_: ran.append(command) or Done())
@@ -71,6 +113,26 @@ def test_a_folder_in_the_way_is_said(course, capsys):
     (course / "interp-course").write_text("a file")
     assert main(["learn", "--no-lab"]) == 1
     assert "Lessons cannot be written into interp-course" in capsys.readouterr().err
+
+
+READ_ONLY = "/sys"  # where not even root may make a file
+
+
+@pytest.mark.skipif(not Path(READ_ONLY).is_dir(), reason="needs a folder that nobody may write into")
+def test_a_folder_that_is_read_only_is_said(course, capsys, monkeypatch):
+    assert main(["learn", "--no-lab", "--folder", f"{READ_ONLY}/course"]) == 1
+    assert f"Lessons cannot be written into {READ_ONLY}/course" in capsys.readouterr().err
+    (course / "mine.ipynb").write_text(learner(EXAMPLE))
+    monkeypatch.setattr(grading, "grade", lambda *_, **__: grading.Report("mine.ipynb", "salt", ()))
+    assert main(["grade", "mine.ipynb", "--json", f"{READ_ONLY}/report.json"]) == 1
+    assert "The report was not written" in capsys.readouterr().err
+    monkeypatch.chdir(READ_ONLY)
+    assert main(["check", "example"]) == 1
+    assert "The lesson cannot be written into interp-course" in capsys.readouterr().err
+    monkeypatch.setenv("INTERPWIDGETS_HOME", f"{READ_ONLY}/home")
+    verdict = EXAMPLE.exercises[0].check(0.95, confidence=0.9)
+    assert verdict.status == "recorded"
+    assert "Your progress is not saved yet" in str(verdict)
 
 
 def test_the_list_says_how_far_one_is(capsys):

@@ -7,6 +7,7 @@ import pytest
 from course.samples import choice, estimate, function, in_view, over_columns, share
 
 import interpwidgets as iw
+from interpwidgets.course import Mutant
 from interpwidgets.course.panel import VerdictView, shown
 from interpwidgets.course.progress import events, standing
 
@@ -40,6 +41,14 @@ def test_hints_open_one_by_one_are_written_down_and_stay():
     assert (now.hints, now.solution) == (3, True)
     assert VerdictView(exercise.check(over_columns)).hints == list(exercise.hints)
     assert VerdictView(exercise.check(share)).hints == []
+
+
+def test_inputs_have_the_names_that_they_have_in_the_lesson():
+    three = [Mutant(f"no. {i}", lambda rows, by, i=i: rows * (by + i), "You …", "…") for i in (1, 2, 3)]
+    scaled = function(draw=lambda rng: (rng.normal(size=3), 2.5), oracle=lambda rows, by: rows * by, mutants=three)
+    view = VerdictView(scaled.check(lambda a, b: a))
+    assert [name for name, _ in view.verdict["example"]] == ["rows", "by", "got", "expected"]
+    assert "  by 2.5" in str(view)
 
 
 def test_the_module_goes_along():
