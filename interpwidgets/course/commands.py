@@ -80,7 +80,10 @@ def _check(given: Namespace) -> int:
 
     which = lesson(given.lesson)
     there = [path for suffix in ("py", "ipynb") if (path := FOLDER / f"{which.folder.name}.{suffix}").exists()]
-    path = given.file or max(there, key=lambda path: path.stat().st_mtime, default=None) or script(FOLDER, which)
+    try:
+        path = given.file or max(there, key=lambda path: path.stat().st_mtime, default=None) or script(FOLDER, which)
+    except OSError as error:
+        raise InputError(f"The lesson cannot be written into {FOLDER}: {error.strerror or error}.") from None
     watch = Watch(which, path)
     try:
         done = watch.run() if given.watch else watch.check()
@@ -95,7 +98,10 @@ def _grade(given: Namespace) -> int:
     report = grade(given.notebook, salt=given.salt, seconds=given.seconds, memory=given.memory)
     print(report)
     if given.json:
-        given.json.write_text(report.to_json() + "\n", "utf-8")
+        try:
+            given.json.write_text(report.to_json() + "\n", "utf-8")
+        except OSError as error:
+            raise InputError(f"The report was not written: {error.strerror or error} ({given.json}).") from None
     return 0
 
 

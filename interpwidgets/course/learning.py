@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 
 from interpwidgets.course.build import learner
@@ -34,17 +35,14 @@ def copy_lessons(folder: Path, only: Lesson | None = None, *, fresh: bool = Fals
     made = []
     for each in [only] if only else lessons():
         path, text = folder / f"{each.folder.name}.ipynb", learner(each)
+        if fresh:
+            path = _of_edition(path, _edition(text))
         if not path.exists():
-            path.write_text(text, "utf-8")
-            made.append(Copied(path, "new"))
-            continue
-        old = _edition(path.read_text("utf-8")) != _edition(text)
-        if old and fresh:
-            path = path.with_suffix(".new.ipynb")
-            path.write_text(text, "utf-8")
+            _write(path, text)
             made.append(Copied(path, "new"))
         else:
-            made.append(Copied(path, "old" if old else "kept"))
+            same = _edition(path.read_text("utf-8")) == _edition(text)
+            made.append(Copied(path, "kept" if same else "old"))
     return made
 
 
@@ -53,7 +51,7 @@ def script(folder: Path, which: Lesson) -> Path:
     path = folder / f"{which.folder.name}.py"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(percent(which.cells), "utf-8")
+        _write(path, percent(which.cells))
     return path
 
 
@@ -92,6 +90,23 @@ def _done(which: Lesson) -> bool:
     known: dict[str, list[dict[str, object]]] = standings()
     found: list[Standing] = [standing(each, known) for each in which.exercises]
     return bool(found) and all(each.state == "passed" for each in found)
+
+
+def _of_edition(path: Path, edition: str) -> Path:
+    """The lesson's own file, or the first beside it that is of this edition or is not there yet."""
+    names = (f"{path.stem}{kind}.ipynb" for kind in chain(["", ".new"], (f".new-{number}" for number in count(2))))
+    files = (path.with_name(name) for name in names)
+    return next(file for file in files if not file.exists() or _edition(file.read_text("utf-8")) == edition)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all: half a lesson would be taken for hers, and kept."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, "utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _edition(text: str) -> str:
