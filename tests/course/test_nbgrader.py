@@ -73,9 +73,15 @@ def cells(path: Path) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def released(tmp_path_factory):
-    """A course, its lesson released."""
+    """A course, its lesson released, with a test of the teacher's own at its end."""
     folder = tmp_path_factory.mktemp("nbgrader") / "course"
     export_nbgrader(folder, [lesson("example")])
+    source = folder / f"source/{NAME}/{NAME}.ipynb"
+    notebook = json.loads(source.read_text("utf-8"))
+    role = {**notebook["cells"][-1]["metadata"]["nbgrader"], "grade": True, "grade_id": "own", "points": 3}
+    text = "assert abs(attention(np.zeros((2, 2))).sum() - 2) < 1e-6"
+    notebook["cells"].append({**notebook["cells"][-1], "id": "own", "metadata": {"nbgrader": role}, "source": text})
+    source.write_text(json.dumps(notebook), "utf-8")
     nbgrader(folder, "generate_assignment")
     return folder
 
@@ -144,6 +150,8 @@ def test_points_are_what_our_checks_say(released):
 
     nbgrader(released, "autograde")
     found = scores(released)
+    own = {who: each.pop("own") for who, each in found.items()}
+    assert own == {"right": 3, "deletes": 3, "wrong": 3, "cheat": 0, "ends": 0, "nothing": 0}
     assert found["right"] == found["deletes"] == FULL
     assert found["nothing"] == dict.fromkeys(FULL, 0)
     assert found["wrong"] == {**FULL, "example-attention": 0}
@@ -153,7 +161,7 @@ def test_points_are_what_our_checks_say(released):
     run(released, "-m", "nbgrader", "export", "--to", "grades.csv")
     with (released / "grades.csv").open(encoding="utf-8") as file:
         totals = {row["student_id"]: (float(row["score"]), float(row["max_score"])) for row in csv.DictReader(file)}
-    most = sum(FULL.values())
+    most = sum(FULL.values()) + 3
     assert totals["right"] == (most, most)
     assert totals["wrong"] == (most - FULL["example-attention"], most)
 
