@@ -14,12 +14,12 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 from bench.report import ROOT, Claim, document, section  # noqa: E402
 
-CLAIMS = ("package", "attention", "long", "views", "record", "sweep", "features")
+CLAIMS = ("package", "attention", "long", "views", "record", "sweep", "features", "course")
 
 
 def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
     """What each claim measures in a run of that size."""
-    from bench import attention, features, long, package, record, sweep, views
+    from bench import attention, course, features, long, package, record, sweep, views
 
     if size == "full":
         lengths = (32, 128, 256, 512, 1024)
@@ -33,6 +33,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "features": lambda: features.run(
                 {features.SHIPPED: 1_048_576, features.SHAPED: 65_536}, 24_576, (100_000, 1_000_000), (1, 2)
             ),
+            "course": lambda: course.run(course.every(), course.every()),
         }
     if size == "quick":
         return {
@@ -45,6 +46,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
             "features": lambda: features.run(
                 {features.SHIPPED: 131_072, features.SHAPED: 8_192}, 24_576, (100_000, 1_000_000), paired=8_192
             ),
+            "course": lambda: course.run(course.every(), course.every()[:1]),
         }
     return {
         "package": lambda: package.run(rounds=1),
@@ -56,6 +58,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
         "features": lambda: features.run(
             {features.SHIPPED: 1024, features.SHAPED: 256}, 64, (100,), layers=2, paired=1024
         ),
+        "course": lambda: course.run(("example",), ("example",)),
     }
 
 

@@ -133,6 +133,24 @@ def test_feature_stores_are_measured(tmp_path, bare, monkeypatch):
 
 
 @pytest.mark.slow
+def test_the_course_is_measured(tmp_path):
+    from interpwidgets.course.library import lesson
+
+    found = bench(tmp_path, "course")
+    exercises = {each.name: each for each in lesson("example").exercises}
+    slowest = {row["exercise"]: row for row in found["The slowest verdicts"]}
+    assert set(slowest) == set(exercises)
+    for name, row in slowest.items():
+        assert re.fullmatch(r"[\d.]+ s", row["right answer"])
+        assert (row["wrong answer"] == "–") == (not hasattr(exercises[name], "draw"))
+    assert [name for name, row in slowest.items() if row["graded, wall"] == "–"] == ["example.share"]  # the first
+    assert [row["notebooks"] for row in found["All notebooks"]] == ["1", "1", "1"]
+    assert {row["what"] for row in found["Budgets"] if row["verdict"] == "not measured in this run"} == {
+        "nbval of all notebooks, wall"
+    }
+
+
+@pytest.mark.slow
 @pytest.mark.skipif("BENCH_SAEDASHBOARD" not in os.environ, reason="BENCH_SAEDASHBOARD names no Python that has it")
 def test_saedashboard_finds_the_same_largest_activations(tmp_path):
     from bench import dashboard
