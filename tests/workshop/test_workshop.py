@@ -19,7 +19,7 @@ from interpwidgets.cli import main
 from interpwidgets.course import progress, workshop
 from interpwidgets.course.workshop import client
 from interpwidgets.course.workshop.board import board, to_csv
-from interpwidgets.course.workshop.server import Rate
+from interpwidgets.course.workshop.server import Rate, serve
 from interpwidgets.course.workshop.store import as_event, clean
 from interpwidgets.errors import InputError
 
@@ -169,12 +169,13 @@ def test_joining(server, home, capsys):
     with pytest.raises(InputError, match="did not let you in: This is not the workshop's join code"):
         workshop.join(f"http://127.0.0.1:{server.port}/WRONG2")
     assert str(workshop.status()) == "You are in no workshop: nothing is sent."
-    for wrong in ("", "ABC234", "ftp://a/ABC234", "http://127.0.0.1:1/", "http:///ABC234"):
+    for wrong in ("", "ABC234", "ftp://a/ABC234", "http://127.0.0.1:1/", "http:///ABC234", "127.0.0.1:1"):
         with pytest.raises(InputError, match="A workshop's address is like"):
             workshop.join(wrong)
     first = workshop.join(f"http://127.0.0.1:{server.port}/?code=abc234")
     assert len(first.name.split()) == 2
     assert workshop.join(address(server)).name == first.name  # again: the same learner
+    assert workshop.join(address(server).removeprefix("http://").lower()).name == first.name  # from a whiteboard
     assert main(["workshop", "rename", "bright owl"]) == 0
     assert list(server.store.learners().values()) == ["bright owl"]
     assert (home / "workshop.json").stat().st_mode & 0o077 == 0 or sys.platform == "win32"
@@ -304,6 +305,26 @@ def test_the_board_agrees_with_a_plain_count():
         assert each["median_tries"] == half
         if misled:
             assert misled[each["misconception"]] == max(misled.values()) == each["misconception_learners"]
+
+
+def test_who_went_on_from_what_she_did_not_solve_comes_last():
+    tries = [(clock, who, "a.one") for clock, who in enumerate(["went on", "still there", "later"] * 3, 1)]
+    tries += [(20, "went on", "b.two")]
+    events = []
+    for clock, who, exercise in tries:
+        one = event(str(clock).zfill(16), time=float(clock), status="wrong", exercise=exercise)
+        events.append({"learner": who, **as_event(one)})
+    drawn = board({who: who for _, who, _ in tries}, events, [])
+    assert [(one["learner"], one["left"]) for one in drawn["stuck"]] == [
+        ("still there", False),
+        ("later", False),
+        ("went on", True),
+    ]
+
+
+def test_a_port_that_is_taken_says_what_to_do(server, tmp_path):
+    with pytest.raises(InputError, match=r"Address already in use.*--port 0 takes any port that is free"):
+        serve("127.0.0.1", server.port, f"sqlite:///{tmp_path / 'second.db'}", None)
 
 
 def test_an_exercise_that_changed_is_counted_anew():

@@ -32,6 +32,8 @@ function numbered(exercises) {
   });
 }
 
+const since = (one) => (one.left ? "then went on" : `for ${age(one.since)}`);
+
 function drawStuck(stuck) {
   const lines = stuck.map((one) =>
     h(
@@ -39,7 +41,7 @@ function drawStuck(stuck) {
       {},
       h("b", {}, one.learner),
       h("span", {}, readable(one.exercise).replace(".", " · ")),
-      h("span", { class: "muted" }, `${plural(one.tries, "try", "tries")}, ${plural(one.hints, "hint")}, for ${age(one.since)}`),
+      h("span", { class: "muted" }, `${plural(one.tries, "try", "tries")}, ${plural(one.hints, "hint")}, ${since(one)}`),
       h("i", {}, one.misconceptions.at(-1) ?? ""),
     ),
   );

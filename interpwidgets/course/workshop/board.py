@@ -44,15 +44,17 @@ def board(learners: Mapping[str, str], events: Iterable[Mapping[str, Any]], orde
         order: exercises in the order of the course; others come after them.
 
     Returns:
-        `learners`, with a cell for each exercise that she tried; `exercises`; `stuck`, the longest first.
+        `learners`, with a cell for each exercise that she tried; `exercises`; `stuck`, the longest first, and last
+        those who went on to another exercise.
     """
     names = distinct(learners)
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = defaultdict(list)
     seen: dict[str, float] = {}
+    at: dict[str, str] = {}  # the exercise that she did something with last
     for event in events:
         if event["learner"] in names:
             groups[event["learner"], event["exercise"]].append(event)
-            seen[event["learner"]] = max(seen.get(event["learner"], 0), event["time"])
+            seen[event["learner"]], at[event["learner"]] = event["time"], event["exercise"]
     cells = {where: cell for where, group in groups.items() if (cell := _cell(group))}
     place = {name: at for at, name in enumerate(dict.fromkeys(order))}
     tried = sorted({exercise for _, exercise in cells}, key=lambda name: (place.get(name, len(place)), name))
@@ -73,11 +75,11 @@ def board(learners: Mapping[str, str], events: Iterable[Mapping[str, Any]], orde
         ],
         "stuck": sorted(
             (
-                {"learner": names[who], "exercise": exercise, **cell}
+                {"learner": names[who], "exercise": exercise, "left": at[who] != exercise, **cell}
                 for (who, exercise), cell in cells.items()
                 if cell["state"] == "stuck" and exercise in tried
             ),
-            key=lambda one: one["since"],
+            key=lambda one: (one["left"], one["since"]),
         ),
     }
 

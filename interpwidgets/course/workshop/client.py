@@ -255,7 +255,8 @@ def _animal() -> str:
 
 def _parsed(address: str) -> tuple[str, str]:
     """The server's URL, and the code."""
-    parts = urllib.parse.urlsplit(address.strip())
+    address = address.strip()
+    parts = urllib.parse.urlsplit(address if "://" in address else f"http://{address}")  # as read from a whiteboard
     code = urllib.parse.parse_qs(parts.query).get("code", [""])[0]
     path = parts.path.rstrip("/")
     if not code:

@@ -99,7 +99,8 @@ class Server(ThreadingHTTPServer):
             super().__init__((host, port), _Handler)
         except (OSError, OverflowError) as error:
             raise InputError(
-                f"Port {port} of {host} cannot be opened: {getattr(error, 'strerror', None) or error}."
+                f"Port {port} of {host} cannot be opened: {getattr(error, 'strerror', None) or error}. If a workshop "
+                "runs there already, end it with Ctrl+C; --port 0 takes any port that is free."
             ) from None
 
     def server_bind(self) -> None:
