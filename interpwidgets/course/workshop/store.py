@@ -258,9 +258,9 @@ def _add(connection: Connection, learner: str, name: str, rows: list[dict[str, A
         raise Full(f"The workshop takes no more than {EVENTS} events of a learner.")
     new = 0
     if rows:
-        insert = _insert(connection, events).values([{"learner": learner, **row} for row in rows])
-        insert = insert.on_conflict_do_nothing(index_elements=["learner", "id"]).returning(events.c.id)
-        new = len(connection.execute(insert).all())  # drivers do not agree on what `rowcount` is
+        insert = _insert(connection, events).on_conflict_do_nothing(index_elements=["learner", "id"])
+        given = [{"learner": learner, **row} for row in rows]  # beside the statement, which is then compiled once
+        new = len(connection.execute(insert.returning(events.c.id), given).all())  # drivers disagree on `rowcount`
     if new or (known and known["name"] != name):
         hers = sa.update(learners).where(learners.c.id == learner)
         connection.execute(hers.values(name=name, events=learners.c.events + new))
