@@ -6,6 +6,7 @@ could run. What it is told comes from us, and may be a model: that is pickled.
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import pickle
@@ -100,12 +101,29 @@ def ran_from(said: Any) -> Ran:
 
 
 class _Pickler(pickle.Pickler):
-    """Pickles a model as its module and tokenizer: the parts that were found in it are found again."""
+    """Pickles a model as its module and tokenizer, whose parts are found again; a lesson's own object with its class.
+
+    A lesson cannot be imported where an answer runs. So such a class has to make do with what Python has built in.
+    """
 
     def reducer_override(self, value: Any) -> Any:
         from interpwidgets.models import Model
 
-        return (Model, (value.module, value.tokenizer)) if isinstance(value, Model) else NotImplemented
+        if isinstance(value, Model):
+            return Model, (value.module, value.tokenizer)
+        kind = type(value)
+        if kind.__module__.startswith("interpwidgets_course_"):
+            return _remade, (inspect.getsource(kind), kind.__name__, vars(value))
+        return NotImplemented
+
+
+def _remade(source: str, name: str, state: dict[str, Any]) -> Any:
+    """An object of a class that comes as its source."""
+    names: dict[str, Any] = {"__name__": "a lesson"}
+    exec(source, names)  # noqa: S102  the judge's words
+    made = object.__new__(names[name])
+    vars(made).update(state)
+    return made
 
 
 def pack(value: Any) -> bytes:

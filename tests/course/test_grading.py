@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import sys
 from pathlib import Path
 
 import nbformat
@@ -13,7 +15,7 @@ import torch
 
 from interpwidgets.course.build import learner, solved
 from interpwidgets.course.grading import grade
-from interpwidgets.course.library import lesson, root
+from interpwidgets.course.library import lesson, lessons, root
 from interpwidgets.course.running import Ran
 from interpwidgets.course.wire import Other, decode, encode, pack, ran_from, ran_to, unpack
 from interpwidgets.errors import InputError
@@ -50,6 +52,16 @@ def test_the_solved_notebook_passes_and_the_learners_is_not_attempted(tmp_path):
     assert "5 of 5 exercises (mine.ipynb)" in str(report)
     (tmp_path / "mine.ipynb").write_text(learner(lesson("example")))
     assert {each.status for each in grade(tmp_path / "mine.ipynb").grades} == {"not attempted"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", lessons(), ids=lambda which: which.folder.name)
+def test_every_solution_of_every_lesson_passes_when_graded(tmp_path, which):
+    (tmp_path / "mine.ipynb").write_text(solved(which))
+    report = grade(tmp_path / "mine.ipynb")
+    assert [each for each in report.grades if each.status not in ("passed", "recorded")] == []
+    assert report.failed == ()
+    assert report.passed == len(which.exercises)
 
 
 def test_many_troubles_in_one_notebook_cost_only_themselves(tmp_path):
@@ -224,6 +236,30 @@ def test_nothing_that_runs_comes_back():
         ran_from({"value": 1})
     ran = Ran(np.ones(2), error="", attempted=True, changed=True)
     assert ran_from(json.loads(json.dumps(ran_to(ran)))).changed
+
+
+def test_a_lessons_own_object_travels_and_the_lesson_does_not(tmp_path):
+    source = """
+class Team:
+    def __init__(self, scores):
+        self.scores = scores
+    def __call__(self, kept):
+        return sum(self.scores[part] for part in kept)
+def oracle(team):
+    return 42
+"""
+    (tmp_path / "exercises.py").write_text(source)
+    name = "interpwidgets_course_99_team"
+    spec = importlib.util.spec_from_file_location(name, tmp_path / "exercises.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    try:
+        packed = pack((module.Team({"a": 2, "b": 3}), frozenset("ab")))
+    finally:
+        del sys.modules[name]  # as in the process that answers
+    team, kept = unpack(packed)
+    assert team(kept) == 5
+    assert b"42" not in packed
 
 
 def test_a_model_travels():
