@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,7 +28,8 @@ from tqdm.auto import tqdm
 from interpwidgets.errors import InputError
 from interpwidgets.features import finish
 from interpwidgets.features.corpus import CONTEXTS, TOKENS, Corpus, Cut, cut
-from interpwidgets.features.files import alone, checksum, need, read_json, whole, writable, write_json
+from interpwidgets.features.files import alone, need, read_json, writable, write_json
+from interpwidgets.features.layout import ABOUT, FORMAT, VERSION, assemble, vocabulary
 from interpwidgets.features.shard import Shard, active_in, read_active, shard_of, shards, write_active
 from interpwidgets.features.state import AFTER, BEFORE, Active, Scale, State
 from interpwidgets.features.together import Together
@@ -36,12 +37,8 @@ from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.texts import token_texts
 
-__all__ = ["ABOUT", "FORMAT", "VERSION", "Settings", "build"]
+__all__ = ["Settings", "build"]
 
-FORMAT, VERSION = "interpwidgets.FeatureStore", 1
-ABOUT, RECORDS, OFFSETS, INDEX, VOCABULARY = (
-    "store.json", "records.bin", "offsets.bin", "index.parquet", "vocabulary.json",
-)  # fmt: skip
 PAUSE = 30.0  # seconds of work between two writings of the state, at least
 WARM = 16  # shards of the warm-up, at most
 _WARM_MOST = 1 << 25  # activations kept of the warm-up, about
@@ -57,17 +54,22 @@ class Settings:
     top: int
     groups: int
     per_group: int
-    batch: int
+    batch: int  # contexts run at a time
     seed: int
     ablate: bool
 
-    def check(self) -> None:
-        """Raise InputError for what cannot be."""
+    @classmethod
+    def of(
+        cls, context: int, top: int, groups: int, per_group: int, batch: int | None, seed: int, ablate: bool
+    ) -> Settings:
+        """What was asked for, with a batch; InputError for what cannot be."""
+        given = cls(context, top, groups, per_group, 1 if batch is None else batch, seed, ablate)
         for name, most in (("context", 1 << 20), ("top", 255), ("groups", 100), ("per_group", 255), ("batch", 1 << 20)):
             least = 2 if name in ("groups", "context") else 1
-            value = getattr(self, name)
+            value = getattr(given, name)
             if not isinstance(value, int) or not least <= value <= most:
                 raise InputError(f"{name} is a number from {least} to {most}; got {value!r}.")
+        return replace(given, batch=max(1, _BATCH // context)) if batch is None else given
 
 
 def build(
@@ -75,16 +77,10 @@ def build(
     model: Model | Any,
     dictionary: Dictionary,
     corpus: Any,
+    settings: Settings,
     *,
-    context: int = 128,
-    top: int = 20,
-    groups: int = 10,
-    per_group: int = 5,
-    batch: int | None = None,
     engine: Literal["ray"] | None = None,
     workers: int | None = None,
-    ablate: bool = False,
-    seed: int = 0,
     progress: bool = True,
     resume: bool = True,
 ) -> Path:
@@ -95,9 +91,7 @@ def build(
         raise InputError(f"Expected a Dictionary, as load_dictionary(…) gives; got {type(dictionary).__name__}.")
     if engine not in (None, "ray"):
         raise InputError(f"engine is None (this process) or 'ray'; got {engine!r}.")
-    settings = Settings(context, top, groups, per_group, batch or max(1, _BATCH // context), seed, ablate)
-    settings.check()
-    _check(model, dictionary, ablate)
+    _check(model, dictionary, settings.ablate)
     with writable(folder):
         folder.mkdir(parents=True, exist_ok=True)
         with alone(folder):
@@ -329,38 +323,3 @@ def _about(model: Model, dictionary: Dictionary, settings: Settings, cut: Cut, c
         "decoder_norm_folded": bool(dictionary.metadata.get("decoder_norm_folded", False)),
         "torch": torch.__version__,
     }
-
-
-def vocabulary(texts: Iterable[str | bytes], special: list[int]) -> dict[str, Any]:
-    """The texts of all tokens, as JSON has them: bytes that are no text as a list of numbers."""
-    return {"texts": [list(text) if isinstance(text, bytes) else text for text in texts], "special": special}
-
-
-def assemble(folder: Path, work: Path, parts: int, about: dict[str, Any], words: dict[str, Any]) -> None:
-    """Put finished ranges together; `store.json` is written when everything else is there."""
-    (parquet,) = need("pyarrow.parquet")
-    lengths = [finish.read_part(work, number).column("bytes").to_numpy() for number in range(parts)]
-    offsets = np.concatenate([[0], *lengths]).cumsum().astype("<u8")
-    whole(folder / OFFSETS, lambda file: file.write(offsets.tobytes()))
-
-    def records(file: Any) -> None:
-        for number in range(parts):
-            with (work / f"part-{number:05d}.bin").open("rb") as part:
-                shutil.copyfileobj(part, file)
-
-    def index(file: Any) -> None:
-        with parquet.ParquetWriter(file, finish.schema(), compression="zstd") as writer:
-            for number in range(parts):
-                writer.write_table(finish.read_part(work, number).drop_columns(["bytes"]))
-
-    whole(folder / RECORDS, records)
-    whole(folder / INDEX, index)
-    write_json(folder / VOCABULARY, words)
-    for name in (TOKENS, CONTEXTS):
-        (work / name).replace(folder / name)
-    names = (TOKENS, CONTEXTS, RECORDS, OFFSETS, INDEX, VOCABULARY)
-    about["files"] = {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": checksum(folder / name)} for name in names
-    }
-    write_json(folder / ABOUT, about)
-    shutil.rmtree(work)

@@ -194,18 +194,10 @@ class Feature:
             )
         sizes = self._record.sizes.astype(int)
         first = int(sizes[:which].sum())
-        return [self._read(number) for number in range(first, first + int(sizes[which]))]
-
-    def _read(self, number: int) -> Example:
-        entry, codes = self._record.entries[number : number + 1], self._record.windows[number]
-        token, value = int(tokens_of(entry)[0]), float(values_of(entry)[0])
-        effects = self._record.effects
-        return self._example(
-            token,
-            value,
-            self._scale.values(codes),
-            None if effects is None or number >= len(effects) else effects[number],
-        )
+        some = slice(first, first + int(sizes[which]))
+        entries, windows = self._record.entries[some], self._scale.values(self._record.windows[some])
+        effects = [*self._record.effects] if which == 0 and self._record.effects is not None else [None] * len(entries)
+        return [*map(self._example, tokens_of(entries).tolist(), values_of(entries).tolist(), windows, effects)]
 
     def __repr__(self) -> str:
         top = ", ".join(repr(text) for text, _ in self.top_logits[:3])

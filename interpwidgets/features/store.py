@@ -2,69 +2,29 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from threading import local
 from typing import TYPE_CHECKING, Any, Literal
-
-import numpy as np
-import torch
-from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
 from interpwidgets.features import build as builder
-from interpwidgets.features.corpus import Corpus
-from interpwidgets.features.files import checksum, need, read_json, writable
+from interpwidgets.features.build import Settings
+from interpwidgets.features.files import need, writable
+from interpwidgets.features.firing import Firing, firing
+from interpwidgets.features.layout import INDEX, check_files, read_about
 from interpwidgets.features.notes import Label, Notes
-from interpwidgets.features.records import Example, Feature, Group, Neighbour, Record, group_names, unpack
-from interpwidgets.features.shard import activations
-from interpwidgets.features.state import Scale
+from interpwidgets.features.reading import Reader
+from interpwidgets.features.records import Feature, group_names
 from interpwidgets.features.table import Rows, Table
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model, as_model
-from interpwidgets.models.tokenize import read_prompts
 from interpwidgets.tokens import Tokens
 
 if TYPE_CHECKING:
     from interpwidgets.autointerp import Labeler
     from interpwidgets.autointerp.enumerating import Enumeration
 
-__all__ = ["FeatureStore", "Firing"]
-
-_CHECKED = 1 << 26  # bytes up to which a file is checked whenever a store is opened
-
-
-@dataclass(frozen=True, eq=False)
-class Firing:
-    """Which features are active where in a text: activations above zero, by position."""
-
-    tokens: Tokens
-    position: NDArray[np.int64]  # [n]
-    feature: NDArray[np.int64]  # [n]
-    value: NDArray[np.float32]  # [n]
-
-    def of(self, feature: int) -> NDArray[np.float32]:
-        """One feature along the text: [pos]."""
-        found = np.zeros(len(self.tokens), dtype=np.float32)
-        mine = self.feature == feature
-        found[self.position[mine]] = self.value[mine]
-        return found
-
-    @property
-    def features(self) -> NDArray[np.int64]:
-        """All that are active somewhere, the strongest first."""
-        which, place = np.unique(self.feature, return_inverse=True)
-        most = np.zeros(len(which), dtype=np.float32)
-        np.maximum.at(most, place, self.value)
-        found: NDArray[np.int64] = which[np.lexsort((which, -most))]
-        return found
-
-    def __repr__(self) -> str:
-        few = self.features
-        return f"<{len(few)} features active in {self.tokens!r}; the strongest: {', '.join(map(str, few[:5]))}>"
+__all__ = ["FeatureStore"]
 
 
 class FeatureStore:
@@ -85,14 +45,9 @@ class FeatureStore:
         self.n_features: int = about["n_features"]
         self.n_tokens: int = about["n_tokens"]
         self.groups = ("top", *group_names(about["settings"]["groups"]))
-        self._scale = Scale(about["scale"])
-        self._offsets = np.fromfile(folder / builder.OFFSETS, dtype="<u8")
-        with (folder / builder.RECORDS).open("rb") as file:
-            self._records = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self._corpus = Corpus.open(folder, about["corpus"]["bos"])
+        self._reader = Reader(folder, about)
         self._notes = Notes(folder / "notes.jsonl", self.n_features)
-        self._table = Table(folder / builder.INDEX, self._notes)
-        self._local = local()
+        self._table = Table(folder / INDEX, self._notes)
         self._bound: tuple[Model, Dictionary] | None = None
 
     # --- making and opening
@@ -131,9 +86,10 @@ class FeatureStore:
         at a time. Raises InputError for a dictionary that is not of this model, an empty corpus, or a folder that
         holds another store or cannot be written.
         """
+        settings = Settings.of(context, top, groups, per_group, batch, seed, ablate)
         path = builder.build(
-            folder, model, dictionary, corpus, context=context, top=top, groups=groups, per_group=per_group,
-            batch=batch, engine=engine, workers=workers, ablate=ablate, seed=seed, progress=progress, resume=resume,
+            folder, model, dictionary, corpus, settings, engine=engine, workers=workers, progress=progress,
+            resume=resume,
         )  # fmt: skip
         store = cls.open(path)
         return store.bind(model, dictionary)
@@ -146,25 +102,13 @@ class FeatureStore:
         """
         need("duckdb", "pyarrow", "zstandard")
         folder = Path(folder).expanduser()
-        if not (folder / builder.ABOUT).is_file():
-            unfinished = " It was not finished: FeatureStore.build(…) goes on." * (folder / "work").is_dir()
-            raise InputError(f"{folder} holds no feature store.{unfinished}")
-        about = read_json(folder / builder.ABOUT)
-        if not isinstance(about, dict) or about.get("format") != builder.FORMAT:
-            raise InputError(f"{folder / builder.ABOUT} is not of a feature store.")
-        if about.get("version") != builder.VERSION:
-            raise InputError(
-                f"{folder} is of version {about.get('version')}, and this interpwidgets reads version "
-                f"{builder.VERSION}. Upgrade, or build the store again."
-            )
-        _check(folder, about, _CHECKED)
-        return cls(folder, about)
+        return cls(folder, read_about(folder))
 
     def verify(self) -> None:
         """Read all files and records; InputError names the first that is damaged."""
-        _check(self.folder, self.about, None)
+        check_files(self.folder, self.about, None)
         for index in range(self.n_features):
-            self._record(index)
+            self._reader.record(index)
 
     # --- features
 
@@ -175,33 +119,7 @@ class FeatureStore:
         return (self[index] for index in range(self.n_features))
 
     def __getitem__(self, index: int) -> Feature:
-        index = self._number(index)
-        record = self._record(index)
-        top, bottom = (
-            [(self._text(int(token)), float(value)) for token, value in zip(tokens, values, strict=True)]
-            for tokens, values in zip(record.logit_tokens, record.logits, strict=True)
-        )
-        edges = self._scale.edges[record.first_bin : record.first_bin + len(record.histogram) + 1].copy()
-        if record.first_bin == 0 and len(record.histogram):
-            edges[0] = 0  # the first bin is open
-        if len(record.histogram) and record.max > edges[-1]:
-            edges[-1] = record.max  # and so is the last
-        return Feature(
-            index=index,
-            count=record.count,
-            n_tokens=self.n_tokens,
-            mean=record.mean,
-            max=record.max,
-            histogram=(edges, record.histogram),
-            top_logits=top,
-            bottom_logits=bottom,
-            neighbours=_neighbours(record.near, record.cosines),
-            co_firing=_neighbours(record.together, record.jaccard),
-            groups=self._groups(record),
-            _record=record,
-            _example=self._example,
-            _scale=self._scale,
-        )
+        return self._reader.feature(self._number(index))
 
     def _number(self, index: int) -> int:
         try:
@@ -209,74 +127,9 @@ class FeatureStore:
         except (IndexError, TypeError):
             raise InputError(f"There is no feature {index!r}; there are {self.n_features}, numbered from 0.") from None
 
-    def _record(self, index: int) -> Record:
-        (zstandard,) = need("zstandard")
-        if not hasattr(self._local, "zstd"):  # a decompressor is for one thread
-            self._local.zstd = zstandard.ZstdDecompressor()
-        start, end = self._offsets[index : index + 2].tolist()
-        try:
-            return unpack(self._local.zstd.decompress(self._records[start:end]))
-        except (zstandard.ZstdError, ValueError) as error:
-            raise InputError(
-                f"{self.folder / builder.RECORDS} is damaged at feature {index} ({error}). Build the store again."
-            ) from None
-
-    def _groups(self, record: Record) -> list[Group]:
-        """Quantile groups; the first begins at its weakest example where nothing weaker was kept."""
-        values = record.bounds.astype(float).tolist()
-        capacity = self.about["settings"]["groups"] * self.about["settings"]["per_group"]
-        exact = record.known or record.count <= capacity
-        return [
-            Group(name, low, high, int(count), exact)
-            for name, low, high, count in zip(
-                self.groups[1:], [0.0, *values], [*values, record.max], record.grouped, strict=True
-            )
-        ]
-
-    def _example(
-        self, token: int, value: float, window: NDArray[np.float32], effects: NDArray[np.float16] | None
-    ) -> Example:
-        context = int(np.searchsorted(self._corpus.starts, token, side="right")) - 1
-        begin, end = self._corpus.starts[context : context + 2].tolist()
-        before = self.about["window"][0]
-        first, last = max(begin, token - before), min(end, token - before + len(window))
-        part = slice(first - token + before, last - token + before)
-        shown = window[part].copy()
-        shown[token - first] = value
-        return Example(
-            self._tokens(self._corpus.tokens[first:last]),
-            shown,
-            token - first,
-            context,
-            first - begin,
-            None if effects is None else effects[part].astype(np.float32),
-        )
-
-    # --- tokens
-
     def context(self, number: int) -> Tokens:
         """All tokens of a context."""
-        if not 0 <= number < len(self._corpus):
-            raise InputError(f"There is no context {number}; there are {len(self._corpus)}, numbered from 0.")
-        return self._tokens(self._corpus[number])
-
-    @cached_property
-    def _vocabulary(self) -> tuple[list[str | bytes], frozenset[int]]:
-        found = read_json(self.folder / builder.VOCABULARY)
-        texts = [bytes(text) if isinstance(text, list) else str(text) for text in found["texts"]]
-        return texts, frozenset(found["special"])
-
-    def _text(self, token: int) -> str | bytes:
-        return self._vocabulary[0][token]
-
-    def _tokens(self, ids: NDArray[np.uint32]) -> Tokens:
-        texts, special = self._vocabulary
-        numbers = ids.tolist()
-        return Tokens(
-            tuple(texts[token] for token in numbers),
-            np.asarray(ids, dtype=np.int64),
-            np.array([token in special for token in numbers], dtype=bool),
-        )
+        return self._reader.context(number)
 
     # --- questions
 
@@ -441,40 +294,11 @@ class FeatureStore:
         if self._bound is None:
             raise InputError("The store has no model to run: store.bind(model, dictionary).")
         model, dictionary = self._bound
-        batch = read_prompts(model, text if isinstance(text, str) else [list(text)])
-        ids = batch.inputs["input_ids"][:1].cpu()
-        x = activations(model, dictionary, ids, torch.tensor([ids.shape[1]]))
-        with torch.no_grad():
-            dense = dictionary.encode(x).float().cpu()  # [pos, feature]
-        if int(ids[0, 0]) == self.about["corpus"]["bos"]:
-            dense[0] = 0  # as in the corpus, where it is not counted
-        position, feature = (dense > 0).nonzero(as_tuple=True)
-        value = dense[position, feature]
-        found = Firing(batch.tokens[0], position.numpy(), feature.numpy(), value.numpy())
-        if top is None:
-            return found
-        some = np.isin(found.feature, found.features[:top])
-        return Firing(found.tokens, found.position[some], found.feature[some], found.value[some])
+        found = firing(model, dictionary, text, self.about["corpus"]["bos"])
+        return found if top is None else found.strongest(top)
 
     def __repr__(self) -> str:
         what = self.about["dictionary"]["what"]
         return (
             f"<FeatureStore {self.folder}: {self.n_features:,} features over {self.n_tokens:,} tokens, of the {what}>"
         )
-
-
-def _neighbours(indices: NDArray[np.uint32], values: NDArray[np.float16]) -> list[Neighbour]:
-    return [Neighbour(int(index), float(value)) for index, value in zip(indices, values, strict=True)]
-
-
-def _check(folder: Path, about: dict[str, Any], most: int | None) -> None:
-    """Raise InputError for a file that is missing, cut off or changed; of larger ones than `most` only see the size."""
-    for name, said in about["files"].items():
-        path = folder / name
-        size = path.stat().st_size if path.is_file() else None
-        if size is None:
-            raise InputError(f"{path} is missing. Build the store again.")
-        if size != said["bytes"]:
-            raise InputError(f"{path} has {size:,} bytes instead of {said['bytes']:,}. Build the store again.")
-        if (most is None or size <= most) and checksum(path) != said["sha256"]:
-            raise InputError(f"{path} is damaged: its checksum is another. Build the store again.")

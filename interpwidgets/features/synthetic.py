@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm.auto import tqdm
 
-from interpwidgets.features import build, finish
+from interpwidgets.features import finish, layout
+from interpwidgets.features.build import Settings
 from interpwidgets.features.corpus import CONTEXTS, TOKENS
 from interpwidgets.features.files import alone, whole, writable
 from interpwidgets.features.records import Record, pack
@@ -41,7 +42,7 @@ def synthetic_store(
     folder = Path(folder).expanduser()
     rng = np.random.default_rng(seed)
     work = folder / "work"
-    settings = build.Settings(_CONTEXT, top, groups, per_group, 32, seed, ablate=False)
+    settings = Settings(_CONTEXT, top, groups, per_group, 32, seed, ablate=False)
     with writable(folder):
         work.mkdir(parents=True, exist_ok=True)
         with alone(folder):
@@ -65,7 +66,7 @@ def synthetic_store(
                 rows = {name: ({**columns, **own})[name][:count] for name in finish.schema().names}
                 finish.write_part(work, number, frames[:count], rows)
             about = _about(n_features, len(tokens), len(starts) - 1, settings)
-            build.assemble(folder, work, len(firsts), about, build.vocabulary(words, []))
+            layout.assemble(folder, work, len(firsts), about, layout.vocabulary(words, []))
     return FeatureStore.open(folder)
 
 
@@ -78,7 +79,7 @@ def _word(number: int) -> str:
     return text
 
 
-def _record(rng: np.random.Generator, settings: build.Settings, n_tokens: int, n_words: int, n_features: int) -> Record:
+def _record(rng: np.random.Generator, settings: Settings, n_tokens: int, n_words: int, n_features: int) -> Record:
     """A feature."""
     groups, n = settings.groups, settings.top + settings.groups * settings.per_group
     count = int(np.clip(n_tokens * np.exp(rng.normal(-7.5, 1.5)), 300, n_tokens // 3))
@@ -128,12 +129,12 @@ def _columns(records: list[Record], n_tokens: int, words: list[str], tokens: NDA
     }
 
 
-def _about(n_features: int, n_tokens: int, contexts: int, settings: build.Settings) -> dict[str, Any]:
+def _about(n_features: int, n_tokens: int, contexts: int, settings: Settings) -> dict[str, Any]:
     """What a store says of itself."""
     what = f"dictionary of {n_features} features that are made up"
     return {
-        "format": build.FORMAT,
-        "version": build.VERSION,
+        "format": layout.FORMAT,
+        "version": layout.VERSION,
         "key": f"synthetic {n_features} {n_tokens} {settings}",
         "model": {"name": "none", "fingerprint": "none"},
         "dictionary": {

@@ -15,7 +15,7 @@ from features.conftest import CONTEXT, FEATURES, random_corpus, random_dictionar
 
 import interpwidgets as iw
 from interpwidgets.errors import InputError
-from interpwidgets.features import FeatureStore, Label, build, corpus, files
+from interpwidgets.features import FeatureStore, Label, corpus, files, layout
 from interpwidgets.features.synthetic import synthetic_store
 
 HOSTILE = ["<img src=x onerror=alert(1)>", "</script>", "שלום", "a\nb\u2028", "\u202eevil"]
@@ -357,4 +357,4 @@ def test_a_made_up_store_is_one(tmp_path):
     feature = store[4321]
     assert [e.value for e in feature.examples()] == sorted((e.value for e in feature.examples()), reverse=True)
     assert all(e.value > 0 for group in range(10) for e in feature.examples(group))
-    assert build.VERSION == 1
+    assert layout.VERSION == 1

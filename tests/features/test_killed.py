@@ -68,7 +68,7 @@ def test_stopped_before_any_of_its_writings_it_goes_on_to_the_same_bytes(tmp_pat
     original = files.whole
     modules = [
         sys.modules[f"interpwidgets.features.{name}"]
-        for name in ("build", "corpus", "files", "finish", "shard", "state")
+        for name in ("corpus", "files", "finish", "layout", "shard", "state")
     ]
     rng = np.random.default_rng(seed)
     for module in modules:
