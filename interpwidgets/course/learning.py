@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
+from textwrap import shorten
 
 from interpwidgets.course.build import learner
 from interpwidgets.course.library import Lesson, lessons
@@ -72,7 +73,8 @@ def overview() -> str:
         states = [standing(one, known) for one in each.exercises]
         done = sum(state.state == "passed" for state in states)
         bar = "█" * round(10 * done / max(1, len(states)))
-        line = f"{each.number}  {each.title:<44.44}  {each.minutes:3.0f} min  {bar:·<10}  {done} of {len(states)}"
+        title = shorten(each.title, 44, placeholder=" …")
+        line = f"{each.number}  {title:<44}  {each.minutes:3.0f} min  {bar:·<10}  {done} of {len(states)}"
         again = [one.title for one, state in zip(each.exercises, states, strict=True) if state.state == "check again"]
         lines.append(line + ("  ← next" if each == following else ""))
         lines += [f"    check again, it has changed: {title}" for title in again]

@@ -146,6 +146,11 @@ def test_the_list_says_how_far_one_is(capsys):
     assert "All done." in capsys.readouterr().out
 
 
+def test_a_long_title_is_cut_between_words(monkeypatch):
+    monkeypatch.setattr(type(EXAMPLE), "title", "Heads: where they look, what they carry, and how they work together")
+    assert "  Heads: where they look, what they carry, …   " in learning.overview()
+
+
 def learning_passed(exercise):
     from interpwidgets.course.progress import append
 
