@@ -8,6 +8,7 @@ tokens never to the same string.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,9 +18,10 @@ from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
 
-__all__ = ["Tokens", "show"]
+__all__ = ["Tokens", "show", "unshow"]
 
 MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍"}
+_MEANT = {mark: character for character, mark in MARKS.items()}
 _LITERAL = {*MARKS.values(), "⟨", "⟩", "∅"}  # shown as code points when a token really contains them
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"}  # Unicode categories that leave no mark on a screen
 _COMBINING = {"Mn", "Mc", "Me"}  # these are drawn onto the character before
@@ -46,6 +48,19 @@ def show(token: str | bytes) -> str:
         bare = _has_glyph(character) and (bare or unicodedata.category(character) not in _COMBINING)
         shown += character if bare else MARKS.get(character, f"⟨U+{ord(character):04X}⟩")
     return shown
+
+
+def unshow(shown: str) -> str | bytes:
+    """The token that `show` spells so; text that is not spelt by it stays as it is."""
+    if shown == "∅":
+        return ""
+    if spelt := re.fullmatch(r"⟨((?:[0-9A-F]{2}(?: [0-9A-F]{2})*)?)⟩", shown):
+        return bytes.fromhex(spelt[1])
+    return re.sub(r"⟨U\+([0-9A-F]{4,5}|10[0-9A-F]{4})⟩|[␣↵⇥␍]", _character, shown)
+
+
+def _character(spelt: re.Match[str]) -> str:
+    return chr(int(spelt[1], 16)) if spelt[1] else _MEANT[spelt[0]]
 
 
 def _has_glyph(character: str) -> bool:

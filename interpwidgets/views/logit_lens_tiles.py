@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
-from interpwidgets.tokens import MARKS, Tokens
+from interpwidgets.tokens import Tokens, unshow
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
 from interpwidgets.views.view import key_of
 
@@ -24,7 +24,6 @@ _WORK = 2e9  # multiplications for a block: some tenths of a second
 _SOFTMAX = 200  # multiplications that take as long as what becomes of one logit
 _BLOCKS = (64, 32, 16, 8)  # positions
 _CELLS = 400  # of which a page without a kernel holds everything
-_SPELT = {mark: character for character, mark in MARKS.items()}
 
 
 class LensSource(NamedTuple):
@@ -191,6 +190,25 @@ class LensTiles:
         ids = np.concatenate([ids for ids, _ in blocks], axis=1)[:, part]
         return [self.texts(prompt, row) for row in ids], np.concatenate([n for _, n in blocks], axis=2)[:, :, part]
 
+    def columns(self, prompt: int, token: str, measure: str) -> dict[str, Any]:
+        """What is in every cell, one a row, from the first layer on."""
+        source = self.sources[prompt]
+        layers, size = source.layers, len(source.tokens)
+        tops, (probability, entropy, kl) = self.numbers(prompt, 0, size)
+        found = {
+            "layer": np.repeat(layers, size),
+            "position": np.tile(np.arange(size), len(layers)),
+            "token": list(source.tokens) * len(layers),
+            "top_token": [text for row in tops for text in row],
+            "probability": probability.ravel(),
+            "entropy": entropy.ravel(),
+            "kl": kl.ravel(),
+        }
+        if token and measure.startswith("token_"):
+            of = measure.removeprefix("token_")
+            found[measure] = self.standing(prompt, 0, size, self.find(prompt, token), of).ravel()
+        return found
+
     def standing(self, prompt: int, first: int, last: int, token: int, of: str) -> Floats:
         """The probability or the rank of a token, [layer, pos], from position to position."""
         source = self.sources[prompt]
@@ -206,8 +224,8 @@ class LensTiles:
         from interpwidgets.intervene.tokens import read_tokens
 
         model = self.sources[prompt].lens.model
-        spelt = "".join(_SPELT.get(character, character) for character in text)
-        return int(read_tokens(model, int(text[1:]) if re.fullmatch(r"#\d+", text) else spelt, 1)[0])
+        token = int(text[1:]) if re.fullmatch(r"#\d+", text) else unshow(text)
+        return int(read_tokens(model, text if isinstance(token, bytes) else token, 1)[0])
 
     def _compute(self, prompt: int, block: int) -> tuple[NDArray[np.int64], Floats]:
         """Top ids [layer, pos], and the numbers of `_tile_lens`."""
@@ -228,6 +246,7 @@ class LensTiles:
     def first_screen(self, prompt: int, position: int, cell: dict[str, Any], token: str, measure: str) -> Iterator[str]:
         """Keys of what is on screen first: around the selected position, and of the cell selected."""
         size, length = self.block_size(prompt), len(self.sources[prompt].tokens)
+        layer, position = self._fitted(prompt, cell["layer"], position)
         first = max(0, position - SCREEN) if length > 2 * SCREEN else 0
         last = min(length, max(position + 1, first + SCREEN) if length > 2 * SCREEN else length)
         yield from self._around(prompt, range(first // size, -(-last // size)), token, measure)
@@ -235,7 +254,12 @@ class LensTiles:
         if token:
             chosen = self.find(prompt, token)
             yield key_of(what="token", prompt=prompt, text=token)
-        yield from self._details(prompt, cell["layer"], position, chosen, cell["k"])
+        yield from self._details(prompt, layer, position, chosen, cell["k"])
+
+    def _fitted(self, prompt: int, layer: int, position: int) -> tuple[int, int]:
+        """The cell that takes the place of one of another prompt: as `fitted` in js/views/logit_lens.tsx."""
+        source = self.sources[prompt]
+        return layer if layer in source.layers else source.layers[-1], min(position, len(source.tokens) - 1)
 
     def stored(self, prompt: int, position: int, cell: dict[str, Any], token: str, measure: str) -> Iterator[str]:
         """Keys of what a page without a kernel holds: the screen, then all blocks, then cells near the selection."""

@@ -162,6 +162,13 @@ def test_a_token_by_its_text_its_marks_or_its_id(model, rec):
         LogitLensView(rec, token="Seattle")
 
 
+def test_a_shorter_prompt_of_fewer_layers_stands_beside(model, rec):
+    view = LogitLensView(rec, iw.record(model, "when carl", layers=[0, 1]), compare=2)
+    assert (view.layer, view.position) == (2, 14)
+    cells = [json.loads(entry["key"]) for entry in view._opening if '"cell"' in entry["key"]]
+    assert [(key["prompt"], key["layer"], key["position"]) for key in cells] == [(0, 2, 14), (2, 1, 2)]
+
+
 def test_a_tuned_lens_is_named_and_stands_beside(rec):
     tuned = logit_lens(rec, translators={0: lambda stream: -stream})
     alone, both = LogitLensView(tuned), LogitLensView(rec, tuned, compare=2)
