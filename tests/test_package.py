@@ -13,13 +13,13 @@ import interpwidgets as iw
 PACKAGE = Path(iw.__file__).parent
 # Imports go down: a module may import from its own floor and from those below.
 FLOORS = [
-    {"errors", "tokens", "stats", "circuit", "graph_json"},
+    {"errors", "tokens", "stats", "frames", "circuit", "graph_json"},
     {"models"},
     {"intervene", "features", "autointerp"},
     {"views", "models.train"},  # recipes and cards of the model systems: their evidence is interventions
     {"cli", "__main__", "publish", "course", "circuitsvis"},
 ]
-WITHOUT_TORCH = {"errors", "tokens", "stats", "circuit", "graph_json", "views", "circuitsvis"}
+WITHOUT_TORCH = {"errors", "tokens", "stats", "frames", "circuit", "graph_json", "views", "circuitsvis"}
 
 
 def floor(part: str) -> int:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from interpwidgets.errors import InputError
 from interpwidgets.features.files import need
 from interpwidgets.features.notes import Notes
+from interpwidgets.frames import frame
 
 __all__ = ["SAID", "Rows", "Table"]
 
@@ -43,13 +44,9 @@ class Rows:
         few = ", ".join(map(str, self.index[:8]))
         return f"<{len(self)} of {self.total:,} features: {few}{' …' if len(self) > 8 else ''}>"
 
-    def frame(self) -> Any:
-        """The rows as a pandas table."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError("A table needs pandas: pip install pandas") from None
-        return pd.DataFrame(self.columns, index=pd.Index(self.index, name="feature"))
+    def to_pandas(self) -> Any:
+        """A row for each feature, by its number."""
+        return frame({"feature": self.index, **self.columns}).set_index("feature")
 
 
 class Table:

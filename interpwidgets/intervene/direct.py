@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.intervene.engine import ids_of, run_tape
 from interpwidgets.intervene.metrics import BoundMetric, Metric, as_metric
 from interpwidgets.models.hooks import norm_scale
@@ -104,15 +105,11 @@ class LogitAttribution:
 
     def to_pandas(self) -> Any:
         """A row for each contribution: component, layer, head, contribution, low, high, metric, n."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError("A table needs pandas: pip install pandas") from None
         values = self.contributions.T  # [component, prompt]
         low, high = interval(values)
         labels, layers, heads, _ = zip(*self._columns(), strict=True)
-        return pd.DataFrame(
-            {"component": labels, "layer": pd.array(layers, "Int64"), "head": pd.array(heads, "Int64")}
+        return frame(
+            {"component": labels, "layer": layers, "head": heads}
             | {"contribution": values.mean(-1), "low": low, "high": high, "metric": self.metric, "n": self.n}
         )
 

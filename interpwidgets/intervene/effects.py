@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.stats import interval
 
 if TYPE_CHECKING:
@@ -361,16 +362,12 @@ class Effects(_Measured):
 
     def to_pandas(self) -> Any:
         """A row for each cell: its labels, effect, low, high, recovered, metric, n."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError("A table needs pandas: pip install pandas") from None
         low, high = self.interval()
         labels = zip(*(self._labels(place) for place in np.ndindex(*self.shape)), strict=True)
         columns: dict[str, Any] = {axis.name: list(part) for axis, part in zip(self.axes, labels, strict=True)}
         columns |= {"effect": self.effect.ravel(), "low": low.ravel(), "high": high.ravel()}
         columns |= {"recovered": self._recovered().ravel(), "metric": self.metric, "n": self.n}
-        return pd.DataFrame(columns)
+        return frame(columns)
 
     def save(self, path: str | Path) -> None:
         """Write all of it into one file, .npz."""

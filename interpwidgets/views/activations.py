@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import is_frame, text_of
 from interpwidgets.tokens import Tokens
 from interpwidgets.views.flow import prompts_of
 from interpwidgets.views.numbers import array_of, numbers
@@ -91,8 +92,9 @@ class Activations:
 def activations(
     data: Any, tokens: Any = None, site: str = "mlp_post", names: Sequence[str] | None = None
 ) -> list[Activations]:
-    """Of each prompt of a Recording; of arrays [pos, neuron], [pos, layer, neuron] or {layer: [pos, neuron]}; or of a
-    function from a layer's number to [pos, neuron], of as many layers as there are `names`.
+    """Of each prompt of a Recording; of arrays [pos, neuron], [pos, layer, neuron] or {layer: [pos, neuron]}; of a
+    DataFrame, a column a neuron and perhaps one of tokens, `token`; or of a function from a layer's number to
+    [pos, neuron], of as many layers as there are `names`.
 
     Raises:
         InputError: it is none of these, or does not fit the tokens.
@@ -128,6 +130,10 @@ def _recorded(recording: Any, prompt: int, site: str, names: Sequence[str] | Non
 
 
 def _given(data: Any, tokens: Tokens | None, names: Sequence[str] | None) -> Activations:
+    if is_frame(data):
+        text, columns = text_of(data)
+        tokens = Tokens.of(text) if tokens is None and text else tokens
+        data = np.stack([*columns.values()], axis=1) if columns else data
     size = None if tokens is None else len(tokens)
     if isinstance(data, Mapping):
         arrays = [

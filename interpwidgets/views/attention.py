@@ -11,6 +11,7 @@ import numpy as np
 import traitlets
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.views.attention_tiles import AttentionTiles, Factor, Shown, is_signed
 from interpwidgets.views.source import AttentionSource, Floats, attention_sources
 from interpwidgets.views.tile import Tile
@@ -239,6 +240,17 @@ class AttentionView(View, view="attention"):
         what = Ablate("z", number, head=head, kind=kind)  # type: ignore[arg-type]
         ids = rec.tokens[place].ids.tolist()
         return outcome(rec.model, [ids], what, pos=position).to_json()
+
+    def to_pandas(self) -> Any:
+        """A row for each weight of the head shown: layer, head, query, key, query_token, key_token, weight.
+
+        Those of the region painted, else of the viewport, else all, as `weigh` and `difference` show them, without
+        keys after the query where a head looks at none. Of two prompts side by side, `prompt` says which.
+
+        Raises:
+            InputError: they are more than 16,777,216.
+        """
+        return frame(self._tiles.columns(self._on_screen()))
 
     def stored_keys(self) -> Iterator[str]:
         """Keys of what a page without a kernel holds: what is on screen, what was tried, then the rest."""

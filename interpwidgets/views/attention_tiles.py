@@ -25,6 +25,7 @@ __all__ = ["AttentionTiles", "Factor", "Shown", "is_signed"]
 
 BAND = 1 << 16  # exact weights sent at once: a whole head up to 256 × 256, else as many rows (or columns) as fit
 COLUMN = 1 << 28  # weights summed for a band of columns at most: all of a prompt of 16,384 tokens
+IN_TABLE = 1 << 24  # weights: all of 4,096 tokens
 OPENING_TOKENS = 4 * CHUNK
 OPENING_HEADS = 512_000  # bytes of exact weights that travel with the view: all heads of a short prompt
 _SCREEN = 512  # pixels of a head on the first screen, about
@@ -106,19 +107,57 @@ class AttentionTiles:
         if what == "scores":
             return Tile(self._scores(prompt, minus, **key))
         if what in ("image", "rows", "columns"):
-            head = key.pop("head")
-            layers, heads = self.sources[prompt].shape[:2]
-            if key["layer"] >= layers or (isinstance(head, int) and head >= heads):
-                raise InputError(
-                    f"{self.names[prompt]} has no layer {key['layer']}, head {head}: {layers} layers × {heads} heads."
-                )
-            where = (self.source(prompt, minus, head, weigh), key.pop("layer"), head if isinstance(head, int) else 0)
+            where = self._head(prompt, minus, key.pop("layer"), key.pop("head"), weigh)
             if what == "image":
                 mean = key.pop("pooling") == "mean"
                 return pyramid.image(*where, **key, mean=mean, signed=is_signed(minus, weigh))
             rows, columns = self._bands(prompt)
             return _rows(*where, rows, **key) if what == "rows" else _columns(*where, columns, **key)
         raise KeyError(f"no tile is called {what!r}")
+
+    def _head(
+        self, prompt: int, minus: int, layer: int, head: int | str, weigh: str
+    ) -> tuple[AttentionSource, int, int]:
+        """A source, and which of its layers and heads; heads taken together are number 0."""
+        layers, heads = self.sources[prompt].shape[:2]
+        if layer >= layers or (isinstance(head, int) and head >= heads):
+            there = f"{layers} layers × {heads} heads"
+            raise InputError(f"{self.names[prompt]} has no layer {layer}, head {head}: {there}.")
+        return self.source(prompt, minus, head, weigh), layer, head if isinstance(head, int) else 0
+
+    def columns(self, shown: Shown) -> dict[str, Any]:
+        """The weights of the head on screen, one a row: in the region painted, else in the viewport, else all.
+
+        Raises:
+            InputError: they are more than a table holds.
+        """
+        prompts = [shown.prompt] if shown.beside is None else [shown.prompt, shown.beside]
+        parts = [self._cells(prompt, shown) for prompt in prompts]
+        numbers = [np.full(len(part["weight"]), prompt) for prompt, part in zip(prompts, parts, strict=True)]
+        several = {"prompt": np.concatenate(numbers)} if len(prompts) > 1 else {}
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return {**several, "layer": shown.layer, "head": shown.head, **joined}
+
+    def _cells(self, prompt: int, shown: Shown) -> dict[str, Any]:
+        source, layer, head = self._head(prompt, shown.minus, shown.layer, shown.head, shown.weigh)
+        _, _, queries, keys = source.shape
+        top, bottom, left, right = shown.region or shown.viewport or (0, queries, 0, keys)
+        of_queries, of_keys = _within(top, bottom, queries), _within(left, right, keys)
+        rows, columns = np.arange(queries)[of_queries], np.arange(keys)[of_keys]
+        if len(rows) * len(columns) > IN_TABLE:
+            raise InputError(
+                f"A table holds {IN_TABLE:,} weights; here are {len(rows):,} × {len(columns):,}. Zoom in, or set "
+                "view.viewport = [first query, last query, first key, last key]."
+            )
+        there = columns <= rows[:, None] if source.causal else np.ones((len(rows), len(columns)), dtype=bool)
+        row, column = np.nonzero(there)
+        return {
+            "query": rows[row],
+            "key": columns[column],
+            "query_token": np.array(source.query_tokens[of_queries], dtype=object)[row],
+            "key_token": np.array(source.key_tokens[of_keys], dtype=object)[column],
+            "weight": source.block(layer, head, rows, of_keys)[there],
+        }
 
     def atlas(self, prompt: int, minus: int, pooling: str, weigh: str = "") -> Tile:
         """All heads of a prompt, or of a difference, pooled to thumbnails."""
@@ -244,6 +283,12 @@ def is_signed(minus: int, weigh: str) -> bool:
 def _of(prompt: int, minus: int = -1, weigh: str = "") -> dict[str, Any]:
     """Whose weights: what a tile's key begins with."""
     return {"prompt": prompt, "minus": minus} | ({"weigh": weigh} if weigh else {})
+
+
+def _within(first: float, last: float, size: int) -> slice:
+    """The positions that are there between two ends, which may cut through one."""
+    start = min(max(0, int(first)), size)
+    return slice(start, max(start, min(size, int(np.ceil(last)))))
 
 
 def _rows(source: AttentionSource, layer: int, head: int, per_band: int, band: int) -> Tile:

@@ -11,6 +11,7 @@ import traitlets
 
 from interpwidgets.circuit import Circuit, CircuitEdge, CircuitNode
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.graph_json import read_graph, write_graph
 from interpwidgets.views.tile import Tile, tokens_tile
 from interpwidgets.views.view import View, key_of
@@ -116,6 +117,14 @@ class CircuitView(View, view="circuit"):
         kept = [*self.pinned, *(name for group in self.supernodes for name in group[1:])]
         whole = self._circuit.with_groups(self.pinned, self.supernodes).with_labels(self.node_labels)
         return whole.above(self.threshold, keep=kept)
+
+    def to_pandas(self) -> Any:
+        """A row for each edge shown, the strongest first: source, target, via, effect, low, high, and their labels."""
+        edges = sorted(self.circuit.edges, key=lambda edge: -abs(edge.effect))
+        names = ("source", "target", "via", "effect", "low", "high")
+        columns = {name: [getattr(edge, name) for edge in edges] for name in names}
+        labels = {f"{end}_label": [self.name_of(name) for name in columns[end]] for end in names[:2]}
+        return frame({**columns, **labels})
 
     @property
     def selection(self) -> CircuitNode | None:

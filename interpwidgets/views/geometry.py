@@ -10,6 +10,7 @@ import traitlets
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame, is_frame
 from interpwidgets.tokens import show
 from interpwidgets.views import directions
 from interpwidgets.views.numbers import array_of, numbers
@@ -35,6 +36,7 @@ class GeometryView(View, view="geometry"):
         view = GeometryView(W.T)                                     # [item, dim]: a column of W is a direction
         view = GeometryView(dictionary.W_dec, groups=kinds)          # an SAE's features, coloured by group
         view = GeometryView(embedding, labels=tokens, values=counts)
+        view = GeometryView(frame, groups=kinds)              # a DataFrame: rows are items, its index their labels
         view = GeometryView([toys.W(features=5, hidden=2, sparsity=s).T for s in steps], steps=steps)
 
     Two dimensions are shown as they are; of more, the plane (or the space) in which the vectors vary most: principal
@@ -107,6 +109,7 @@ class GeometryView(View, view="geometry"):
 
     def _read(self, vectors: Any, labels: Any, groups: Any, values: Any, steps: Any) -> None:
         self.vectors = _vectors(vectors)  # [step, item, dim]
+        labels = vectors.index if labels is None and is_frame(vectors) else labels
         count, items, dim = self.vectors.shape
         self.labels = [str(i) for i in range(items)] if labels is None else [_shown(label) for label in labels]
         _fits("labels", self.labels, items, "items")
@@ -173,6 +176,23 @@ class GeometryView(View, view="geometry"):
         cosine = directions.cosines(self.vectors[step], of=feature)
         cosine[feature] = np.inf
         return np.argsort(-np.nan_to_num(cosine, nan=-2), kind="stable")[:COMPARED]
+
+    def to_pandas(self) -> Any:
+        """A row for each item at the step shown: label, x, y (and z), length, dimensionality.
+
+        And, where there are such, its group, its value, and its cosine with the item selected.
+        """
+        axes = 3 if self.reading == "3d" else 2
+        places = dict(zip("xyz", self.points(self.step, axes).T, strict=False))
+        length, room = self.facts(self.step).T
+        found: dict[str, Any] = {"label": self.labels, **places, "length": length, "dimensionality": room}
+        if self.groups is not None:
+            found["group"] = [self.group_names[int(group)] for group in self.groups]
+        if self.values is not None:
+            found["value"] = self.values
+        if self.feature is not None:
+            found["cosine"] = directions.cosines(self.vectors[self.step], of=self.feature)
+        return frame(found)
 
     # What travels ------------------------------------------------------------------------------------------------
 

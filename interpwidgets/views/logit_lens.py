@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.views.logit_lens_tiles import LensSource, LensTiles, lens_sources
 from interpwidgets.views.tile import Tile
 from interpwidgets.views.traits import Range
@@ -122,6 +123,18 @@ class LogitLensView(View, view="logit_lens"):
     def tile(self, **key: Any) -> Tile:
         """A tile of `LensTiles`."""
         return self._tiles.tile(**key)
+
+    def to_pandas(self) -> Any:
+        """A row for each cell: layer, position, token, top_token, its probability, entropy and kl (nats).
+
+        And token_probability or token_rank, where that is the `measure`. Of two prompts, `prompt` says which.
+        """
+        parts = [self._tiles.columns(prompt, self.token, self.measure) for prompt in self._shown()]
+        if len(parts) == 1:
+            return frame(parts[0])
+        sizes = [len(part["layer"]) for part in parts]
+        joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return frame({"prompt": np.repeat(self._shown(), sizes), **joined})
 
     def stored_keys(self) -> Iterator[str]:
         """Keys of what a page without a kernel holds."""

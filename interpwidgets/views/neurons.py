@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import traitlets
 
+from interpwidgets.frames import frame
 from interpwidgets.views.activations import SORTS, Activations, Floats, activations
 from interpwidgets.views.flow import TextStill, in_text
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
@@ -43,6 +44,7 @@ class NeuronsView(View, view="neurons"):
         view = NeuronsView(iw.record(model, prompts, sites=["mlp_post"]))
         view = NeuronsView(rec, site="resid_post")            # whatever was recorded, [pos, …] a layer
         view = NeuronsView(activations, tokens)               # [pos, neuron] or [pos, layer, neuron]
+        view = NeuronsView(frame)                             # a DataFrame: columns are neurons, one may be "token"
         view = NeuronsView({3: early, 9: late}, tokens)       # a name and [pos, neuron] for each layer
         view = NeuronsView(read, tokens, names=["0", "1"])    # a function: layer -> [pos, neuron]
 
@@ -112,6 +114,27 @@ class NeuronsView(View, view="neurons"):
         summary = shown.summary(self.layer)
         most, mean, share = (float(part[self.neuron]) for part in (summary.max, summary.mean, summary.share))
         return Neuron(self.layer, self.neuron, most, mean, share, shown.layer(self.layer)[:, self.neuron])
+
+    def to_pandas(self) -> Any:
+        """A row for each neuron that passes `filter`, in the order of the table: layer, neuron, max, mean, share.
+
+        `position` and `token` are where its maximum is.
+        """
+        shown, name = self._all[self.prompt], self.layers[self.layer]["name"]
+        summary = shown.summary(self.layer)
+        order = shown.order(self.layer, self.sort_by, self._sorted_at(), self.filter)
+        where = summary.where[order]
+        return frame(
+            {
+                "layer": int(name) if name.isdecimal() else name,
+                "neuron": order,
+                "max": summary.max[order],
+                "mean": summary.mean[order],
+                "share": summary.share[order],
+                "position": where,
+                "token": np.array(list(shown.tokens), dtype=object)[where],
+            }
+        )
 
     # What travels ----------------------------------------------------------------------------------------------------
 

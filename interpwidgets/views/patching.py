@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.tokens import Tokens
 from interpwidgets.views.patching_tiles import TRAIT_OF, Panel, PatchingTiles, panels_of, tokens_of
 from interpwidgets.views.tile import Tile
@@ -131,6 +132,21 @@ class PatchingView(View, view="patching"):
         if not self._tiles.panels or not self.cell:
             return None
         return self._tiles.panels[self.panel].effects[tuple(self.cell)]
+
+    def to_pandas(self) -> Any:
+        """A row for each cell of the table selected, as `Effects.to_pandas` has it: labels, effect, low, high, ….
+
+        Where an axis is `pos`, with the tokens there of the pair of prompts shown, as far as they are known.
+        """
+        if not self._tiles.panels:
+            return frame({})
+        effects = self._tiles.panels[self.panel].effects
+        found = effects.to_pandas()
+        if any(axis.name == "pos" and isinstance(axis.labels[0], int) for axis in effects.axes):
+            for side in ("clean", "corrupted"):
+                if (tokens := getattr(self._tiles, side)) is not None:
+                    found[f"{side}_token"] = found["pos"].map(dict(enumerate(tokens[self.prompt])))
+        return found
 
     # The selection has two faces: places in `cell`, labels in the traits that views share ----------------------------
 

@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 
 from interpwidgets.errors import InputError, InterpError
+from interpwidgets.frames import frame
 from interpwidgets.tokens import Tokens
 from interpwidgets.views.flow import in_text
 from interpwidgets.views.tile import Tile, tokens_tile
@@ -194,6 +195,14 @@ class PromptView(View, view="prompt"):
     def outcome(self) -> Any:
         """The next token after the one selected, without and with the interventions: an `Outcome`."""
         return self._outcome(self.size - 1 if self.position is None else self.position)
+
+    def to_pandas(self) -> Any:
+        """A row for each of the likeliest next tokens: position, token, and its probability before and after.
+
+        Before and after the interventions that are on; after `position`, that is, the token selected.
+        """
+        found = self.outcome()
+        return frame({"position": found.position, "token": found.tokens, "before": found.before, "after": found.after})
 
     def _outcome(self, position: int) -> Any:
         from interpwidgets.intervene.outcomes import compared

@@ -10,6 +10,7 @@ import traitlets
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.stats import interval
 from interpwidgets.tokens import Tokens
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
@@ -154,6 +155,27 @@ class ResidualView(View, view="residual"):
     def _with_bias(self) -> Floats:
         bias = self.found.attn - np.nansum(self.found.heads, -1)
         return np.concatenate([self.found.heads, bias[..., None]], axis=-1)  # [prompt, layer, head + 1]
+
+    def to_pandas(self) -> Any:
+        """A row for each part: component, layer, head, contribution, low, high; of the prompt, or the mean over all.
+
+        An attention layer is its heads and the bias of its output, as far as they are told apart: rows add up to the
+        total.
+        """
+        of = dict(zip(self.row_names, self.rows(self.prompt), strict=True))
+        parts: list[tuple[str, int | None, int | None, Floats]] = [("embed", None, None, of["embed"])]
+        for layer in range(self.shape[1]):
+            *heads, bias = self.heads(self.prompt, layer)
+            own = [(f"L{layer}H{head}", layer, head, row) for head, row in enumerate(heads) if not np.isnan(row[0])]
+            shared = f"L{layer} attn bias" if own else f"L{layer} attn"
+            parts += [*own, (shared, layer, None, bias), (f"L{layer} mlp", layer, None, of[f"L{layer} mlp"])]
+        parts += [(name, None, None, of[name]) for name in ("rest", "constant")]
+        component, of_layer, of_head, told = zip(*(part for part in parts if not np.isnan(part[3][0])), strict=True)
+        contribution, low, high = np.stack(told, axis=-1)
+        return frame({
+            "component": component, "layer": of_layer, "head": of_head,
+            "contribution": contribution, "low": low, "high": high, "metric": self.measured,
+        })  # fmt: skip
 
     # What travels ------------------------------------------------------------------------------------------------
 

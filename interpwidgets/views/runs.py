@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import is_frame
 from interpwidgets.views.numbers import array_of, numbers
 
 __all__ = ["Band", "read_bands", "read_metrics"]
@@ -76,8 +77,10 @@ def read_bands(metrics: dict[str, Band], bands: Mapping[str, tuple[Any, Any]] | 
 
 def _by_name(metrics: Any) -> tuple[dict[str, Any], Any]:
     """Values by name, and the steps where they come along."""
-    if hasattr(metrics, "columns"):  # pandas, without importing it
+    if is_frame(metrics):
         return _of_frame(metrics)
+    if hasattr(metrics, "to_frame"):  # a column of one
+        return _of_frame(metrics.to_frame())
     if isinstance(metrics, Mapping):
         every = list(metrics.values())
         if every and all(_is_records(records) for records in every):
@@ -98,6 +101,7 @@ def _is_records(data: Any) -> bool:
 
 
 def _of_frame(frame: Any) -> tuple[dict[str, Any], Any]:
+    frame = _wide(frame) if {"metric", "value"} <= set(frame.columns) else frame
     columns = {str(name): frame[name] for name in frame.columns}
     if "seed" in columns and "step" in columns:
         parts = [part for _, part in frame.groupby("seed")]
@@ -107,6 +111,16 @@ def _of_frame(frame: Any) -> tuple[dict[str, Any], Any]:
         steps = frame.index
     values = {name: column.to_numpy() for name, column in columns.items() if column.dtype.kind in "fiub"}
     return values, None if steps is None else steps.to_numpy()
+
+
+def _wide(frame: Any) -> Any:
+    """A row a step, from a row a metric and step."""
+    index = [name for name in ("seed", "step") if name in frame.columns]
+    try:
+        wide = frame.pivot(columns="metric", values="value", **({"index": index} if index else {}))
+    except ValueError:
+        raise InputError("A table of metric and value has one row for each metric and step (and seed).") from None
+    return wide[list(dict.fromkeys(frame["metric"]))].reset_index()
 
 
 def _of_seeds(runs: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[dict[str, Any], Any]:

@@ -10,6 +10,7 @@ import traitlets
 from numpy.typing import NDArray
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame, is_frame, text_of
 from interpwidgets.tokens import Tokens
 from interpwidgets.views.flow import TextStill, in_text, prompts_of
 from interpwidgets.views.numbers import array_of, numbers
@@ -36,6 +37,7 @@ class TokensView(View, view="tokens"):
         view = TokensView(rec, {"loss": loss, "entropy": h})  # a Recording's tokens, a series a name
         view = TokensView(tokens, values, names=["clean", "patched"])     # [series, pos]
         view = TokensView(tokens, frame)                      # a pandas DataFrame, a column a series
+        view = TokensView(frame)                              # with the tokens in its column "token"
         view = TokensView([first, second], [loss0, loss1])    # two prompts, values for each
 
     Tokens are `Tokens`, lists of strings, or a `Recording`, which brings its own. NaN is a token without a value (the
@@ -105,12 +107,8 @@ class TokensView(View, view="tokens"):
 
     def to_pandas(self) -> Any:
         """A row for each token of the prompt shown: position, token, and a column for each series."""
-        try:
-            import pandas as pd
-        except ImportError:
-            raise ImportError("A table needs pandas: pip install pandas") from None
         tokens = self._tokens[self.prompt]
-        return pd.DataFrame({"position": np.arange(len(tokens)), "token": list(tokens), **self._named()})
+        return frame({"position": np.arange(len(tokens)), "token": list(tokens), **self._named()})
 
     def _chosen(self) -> slice:
         if self.span:
@@ -151,6 +149,11 @@ class TokensView(View, view="tokens"):
 
     def _take(self, tokens: Any, values: Any, names: Sequence[str] | None) -> list[str]:
         """Take in the data, or nothing of it; the names of its series."""
+        if is_frame(tokens):
+            tokens, columns = text_of(tokens)
+            values = columns if values is None else values
+            if tokens is None:
+                raise InputError(f"A table of a text has a column 'token'; there are: {', '.join(columns)}.")
         prompts = prompts_of(tokens)
         values = values(tokens) if callable(values) else values
         each = [_series(part, own, names) for part, own in zip(_of_each(values, prompts), prompts, strict=True)]
@@ -266,8 +269,8 @@ def _series(values: Any, tokens: Tokens, names: Sequence[str] | None) -> dict[st
     size = len(tokens)
     if values is None:
         return {}
-    if hasattr(values, "columns") and hasattr(values, "__getitem__"):  # a data frame
-        values = {column: values[column] for column in values.columns}
+    if is_frame(values):
+        _, values = text_of(values)
     if isinstance(values, Mapping):
         if names is not None:
             raise InputError("Values that are named need no names: leave names= out.")

@@ -11,6 +11,7 @@ import numpy as np
 import traitlets
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.views.flow import TextStill, in_text
 from interpwidgets.views.predictions import Block, Floats, Predictions, compared, divergence, is_run, predictions
 from interpwidgets.views.tile import CHUNK, Tile, tokens_tile
@@ -138,6 +139,34 @@ class TopTokensView(View, view="top_tokens"):
         came = own.tokens.text[at + 1] if at + 1 < len(own.tokens) else None
         top = list(zip(texts, read.runs[0].p[i].tolist(), strict=True))
         return Prediction(at, top, came, probability, rank, surprise, entropy)
+
+    def to_pandas(self) -> Any:
+        """A row for each position: what stood there, what came next, and what the model had expected; bits.
+
+        position, token, next_token; probability, rank and surprise of that one; entropy, top_token, top_probability.
+        Of two runs a row each, `run`; `kl` and `change` are from the first to this one.
+        """
+        own = self._own[self.prompt]
+        size, n = len(own.tokens), len(self.runs)
+        read = [self._read(self.prompt, block) for block in range(-(-size // own.per_block))]
+        came = np.concatenate([[run.came for run in each.runs] for each in read], axis=-1)  # [run, number, pos]
+        top = np.concatenate([[run.top[:, 0] for run in each.runs] for each in read], axis=-1)  # [run, pos]
+        likeliest = np.concatenate([[run.p[:, 0] for run in each.runs] for each in read], axis=-1)
+        surprise, rank, probability, entropy = came.swapaxes(0, 1).reshape(4, -1)
+        between = {}
+        if n > 1:
+            kl = np.concatenate([each.numbers[8] for each in read])
+            change = (came[:, 0] - came[0, 0]).ravel()
+            between = {"kl": np.concatenate([np.zeros_like(kl), kl]), "change": change}
+        return frame({
+            **({"run": np.repeat(self.runs, size)} if n > 1 else {}),
+            "position": np.tile(np.arange(size), n),
+            "token": list(own.tokens) * n,
+            "next_token": [*own.tokens[1:], None] * n,
+            "probability": probability, "rank": rank, "surprise": surprise, "entropy": entropy,
+            "top_token": list(own.texts(top.ravel().tolist())), "top_probability": likeliest.ravel(),
+            **between,
+        })  # fmt: skip
 
     def _at(self) -> int:
         return len(self._own[self.prompt].tokens) - 1 if self.position is None else self.position

@@ -9,6 +9,7 @@ import numpy as np
 import traitlets
 
 from interpwidgets.errors import InputError
+from interpwidgets.frames import frame
 from interpwidgets.views.runs import read_bands, read_metrics
 from interpwidgets.views.tile import Tile
 from interpwidgets.views.view import View, key_of
@@ -25,7 +26,8 @@ class TrainingView(View, view="training"):
     """Follow metrics over a training run, stop at a checkpoint, and let other views show the model as it was there.
 
         view = TrainingView({"loss": loss, "accuracy": accuracy}, steps)     # numbers [step], or [seed, step]
-        view = TrainingView(frame)                                           # a DataFrame, with a column "step"
+        view = TrainingView(frame)                                           # a DataFrame: step and metrics
+        view = TrainingView(frame)                                           # or step, metric and value; and seed
         view = TrainingView([{"step": 0, "loss": 6.2}, …])                   # records, as training logs write them
         view = TrainingView({0: records, 1: records})                        # of several seeds
         iw.link(view, attention, on=[("step", "prompt")])                    # one recording for each checkpoint
@@ -94,6 +96,24 @@ class TrainingView(View, view="training"):
     def values(self) -> dict[str, float]:
         """Each metric at the cursor."""
         return {name: float(band.value[self.step]) for name, band in self.metrics.items()}
+
+    def to_pandas(self) -> Any:
+        """A row for each metric and checkpoint: metric, step, value, and low and high where it has a band."""
+        shown = [name for panel in self.panels for name in panel]
+        bands = [self.metrics[name] for name in shown]
+        none = np.full(len(self.steps), np.nan, dtype=np.float32)
+        ends = {
+            "low": [none if band.low is None else band.low for band in bands],
+            "high": [none if band.high is None else band.high for band in bands],
+        }
+        return frame(
+            {
+                "metric": np.repeat(np.array(shown, dtype=object), len(self.steps)),
+                "step": np.tile(self.steps, len(shown)),
+                "value": np.ravel([band.value for band in bands]),
+                **({end: np.ravel(rows) for end, rows in ends.items()} if self.banded else {}),
+            }
+        )
 
     def drive(self, view: Any, make: Callable[[Any], Any]) -> Drive:
         """Let another view show `make(step_value)` whenever the cursor moves, until `stop()` of what this returns.

@@ -26,6 +26,7 @@ import anywidget
 import traitlets
 
 from interpwidgets.errors import InputError, InterpError
+from interpwidgets.frames import frame
 from interpwidgets.views.tile import Tile
 
 if TYPE_CHECKING:
@@ -218,6 +219,15 @@ class View(anywidget.AnyWidget):
         """What the view shows now, as a few rows of text: headings and cells."""
         return [], []
 
+    def to_pandas(self) -> Any:
+        """What the view shows now, as a DataFrame: of a view that does not say better, the rows of its table.
+
+        Raises:
+            ImportError: pandas is not there.
+        """
+        headings, rows = self.table()
+        return frame({heading: _read([row[at] for row in rows]) for at, heading in enumerate(headings)})
+
     def stored_keys(self) -> Iterable[str]:
         """Keys of the tiles a page without a kernel wants, the most important first."""
         return ()
@@ -353,3 +363,11 @@ class View(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
         return {**data, "text/html": self.still()}, metadata
+
+
+def _read(cells: list[str]) -> list[str] | list[float]:
+    """Numbers, where every cell is one."""
+    try:
+        return [float(cell) for cell in cells]
+    except ValueError:
+        return cells
