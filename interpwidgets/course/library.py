@@ -132,7 +132,8 @@ def everything() -> tuple[Lesson, ...]:
 def _load(path: Path, name: str) -> ModuleType:
     if not path.exists():
         raise InputError(f"{path} is missing: it holds the exercises of the lesson beside it.")
-    spec = importlib.util.spec_from_file_location(name, path)
+    beside = [str(path.parent)]  # `from .oracles import …` finds the files beside it
+    spec = importlib.util.spec_from_file_location(name, path, submodule_search_locations=beside)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -1,0 +1,54 @@
+"""Counter-examples as pictures, for `drawn` of an exercise: what the learner's answer is, beside what is right.
+
+drawn=beside()                                       numbers, on their places
+drawn=beside(lambda logits, ids: ids.tolist())       numbers, on what they are numbers of
+drawn=marked(lambda model, prompts: prompts[0])      heads of a model, named by her, by us, or by both
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from interpwidgets.course.verdict import CounterExample
+    from interpwidgets.views import AttentionView, TokensView
+
+__all__ = ["beside", "marked"]
+
+TITLE = "Yours, beside what is expected"
+
+
+def beside(labels: Callable[..., Sequence[Any]] | None = None) -> Callable[[CounterExample], TokensView]:
+    """The numbers of two answers, one under the other, on labels made of the arguments, or on their places."""
+
+    def draw(example: CounterExample) -> TokensView:
+        from interpwidgets.views import TokensView
+
+        yours, expected = (np.asarray(answer, float).ravel() for answer in (example.got, example.expected))
+        named = labels(*example.arguments) if labels else range(len(expected))
+        series = {"yours": yours, "expected": expected}
+        return TokensView([str(each) for each in named], series, side_by_side=True, title=TITLE)
+
+    return draw
+
+
+def marked(prompt: Callable[..., str]) -> Callable[[CounterExample], AttentionView]:
+    """All heads of the model in the first argument, on a prompt made of the arguments; named ones say by whom."""
+
+    def draw(example: CounterExample) -> AttentionView:
+        from interpwidgets.models import record
+        from interpwidgets.views import AttentionView
+
+        model, yours, expected = example.arguments[0], _heads(example.got), _heads(example.expected)
+        labels = dict.fromkeys(expected, "expected") | dict.fromkeys(yours, "yours")
+        labels |= dict.fromkeys(yours & expected, "both")
+        return AttentionView(record(model, prompt(*example.arguments)), labels=labels, title=TITLE)
+
+    return draw
+
+
+def _heads(answer: Any) -> set[tuple[int, int]]:
+    return {(int(layer), int(head)) for layer, head in answer}
