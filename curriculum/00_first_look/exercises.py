@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 import interpwidgets as iw
-from interpwidgets.course import Choice, CounterExample, Estimate, Function, InView, Mutant, Option
+from interpwidgets.course import Choice, Estimate, Function, InView, Mutant, Option
+from interpwidgets.course.drawn import beside
 
 TEXT = "lion bread clock river flute lion bread clock"
 LAST, COPIED = 8, 4  # positions of the last clock, and of river
@@ -67,7 +68,7 @@ guess = Estimate(
 
 def draw_logits(rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits [pos, vocab] of any scale, and the tokens that stand there [pos]."""
-    positions, vocabulary = int(rng.integers(1, 7)), int(rng.integers(4, 9))
+    positions, vocabulary = int(rng.integers(2, 8)), int(rng.integers(4, 9))
     logits = rng.normal(scale=rng.choice([0.5, 2, 6]), size=(positions, vocabulary)).astype(np.float32)
     return torch.from_numpy(logits), torch.from_numpy(rng.integers(vocabulary, size=positions))
 
@@ -98,14 +99,6 @@ def over_positions(logits: Any, ids: Any) -> np.ndarray:
     return np.array([math.nan, *(share[i, token] for i, token in enumerate(ids.tolist()[1:]))])
 
 
-def drawn_surprise(example: CounterExample) -> iw.TokensView:
-    """What was given back and what is right, on the tokens."""
-    ids = [str(token) for token in example.arguments[1].tolist()]
-    return iw.TokensView(
-        ids, {"yours": np.asarray(example.got, float), "expected": example.expected}, side_by_side=True
-    )
-
-
 surprise = Function(
     "first_look.surprise",
     title="Surprise, by hand",
@@ -115,7 +108,7 @@ surprise = Function(
     draw=draw_logits,
     oracle=bits,
     cases=[(torch.tensor([[1000.0, 0.0, 1.0], [0.0, 0.0, 0.0]]), torch.tensor([2, 1]))],  # exp(1000) overflows
-    drawn=drawn_surprise,
+    drawn=beside(lambda logits, ids: [f"word{token}" for token in ids.tolist()]),
     mutants=[
         Mutant(
             "reads its own position",
@@ -129,6 +122,12 @@ surprise = Function(
             "You give a number to every token, the first too, each from the logits of its own position. Those were made "
             "when the token had been read: they are about the next one.",
             "Which row of the logits knew nothing of this token yet? And is there one for the first?",
+        ),
+        Mutant(
+            "no shift, in nats",
+            lambda logits, ids: in_place(logits, ids) * math.log(2),
+            "You look up each token in the logits of its own position, the first too, and take the natural logarithm.",
+            "Which row of the logits knew nothing of this token yet? And which base counts halvings?",
         ),
         Mutant(
             "one place too early",

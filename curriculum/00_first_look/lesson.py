@@ -186,8 +186,8 @@ for layer in range(2):
     for head in range(4):
         without = iw.run(model, text, [iw.Ablate("z", layer, head=head)], metric=river)
         looks = rec.pattern(layer, head)[8, 4]
-        print(f"without {layer}.{head}: {without.value:.2f}   it looks at river with {looks:.2f}")
-print(f"without all of layer 1: {iw.run(model, text, [iw.Ablate('z', 1)], metric=river).value:.2f}")
+        print(f"without layer {layer} head {head}: river {without.value:.2f}   it looks at river with {looks:.2f}")
+print(f"without all of layer 1: river {iw.run(model, text, [iw.Ablate('z', 1)], metric=river).value:.2f}")
 
 # %% [markdown]
 # Without any one head of layer 1 `river` is weaker, and still far from chance; without all of them it is gone. And in
