@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import traitlets
 
 from interpwidgets.errors import InputError, InterpError
+from interpwidgets.frames import frame
+from interpwidgets.tokens import show
 from interpwidgets.views.feature_live import HOW, Live
 from interpwidgets.views.feature_tiles import (
+    COLUMNS,
     MAP,
     ROWS,
+    condition_of,
     map_tile,
     names_of,
     pair_tile,
@@ -113,6 +117,20 @@ class FeatureView(View, view="feature"):
     def selection(self) -> Any:
         """The feature shown, with its examples: `store[feature]`."""
         return self.store[self.feature]
+
+    def to_pandas(self, limit: int | None = 1000) -> Any:
+        """A row for each feature that passes `filter`, as sorted by `sort_by`: the first ones, or with None all."""
+        rows = self.store.table(
+            [name for name in COLUMNS if name in self.store.columns and name != "index"],
+            count=self.facts["features"] if limit is None else limit,
+            order=self.sort_by,
+            where=condition_of(self.filter),
+        )
+        shown = {
+            name: [None if value is None else show(value) for value in column] if name.endswith("_token") else column
+            for name, column in rows.columns.items()
+        }
+        return frame({"feature": rows.index, **shown})
 
     def _take(self, store: Any) -> None:
         if lacking := [name for name in _NEEDED if not hasattr(store, name)]:

@@ -466,6 +466,27 @@ def test_a_page_holds_the_feature_and_those_near(store, tmp_path):
     assert "<img" not in (tmp_path / "view.svg").read_text("utf-8")
 
 
+def test_the_table_is_a_dataframe_as_filtered_and_sorted(store):
+    pytest.importorskip("pandas")
+    features = [store[index] for index in range(len(store))]
+    floor = float(np.median([feature.density for feature in features]))
+    kept = sorted((f for f in features if f.density > floor), key=lambda f: -f.max)
+    (a,) = RNG.choice([feature.index for feature in kept], 1).tolist()
+    store.set_label(a, "a label", score=0.8)
+    view = FeatureView(store, filter=f"density > {floor}", sort_by="max_activation desc")
+    found = view.to_pandas(limit=None)
+    assert found["max_activation"].tolist() == [feature.max for feature in kept]
+    assert set(found["feature"]) == {feature.index for feature in kept}
+    for row in found.itertuples():
+        feature = features[row.feature]
+        assert (row.density, row.top_token) == (pytest.approx(feature.density), show(feature.top_logits[0][0]))
+    assert found.set_index("feature").loc[a, ["label", "score"]].tolist() == ["a label", 0.8]
+    few = view.to_pandas(limit=3)
+    assert few["feature"].tolist() == found["feature"].tolist()[:3]
+    rows = store.query("density > 0.001", limit=5).to_pandas()
+    assert (rows.index.name, rows.index.tolist()) == ("feature", rows["index"].tolist())
+
+
 def test_in_words(store):
     (a,) = some(store, 1)
     store.set_label(a, "a label", score=0.8, low=0.7, high=0.9)
