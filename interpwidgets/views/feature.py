@@ -23,6 +23,7 @@ from interpwidgets.views.feature_tiles import (
     record_of,
     rows_tile,
     said_of,
+    weaker_of,
 )
 from interpwidgets.views.tile import Tile
 from interpwidgets.views.view import View, key_of
@@ -56,7 +57,9 @@ class FeatureView(View, view="feature"):
 
     With a model bound to the store, `text` is yours: where the feature fires in it, which others do, and with
     `intervention` "steer" or "ablate" what the model says then. `strength` is in units of the feature's largest
-    activation. Labels, lists and notes that are written in the page are kept in the store's folder.
+    activation. `connections` are what it reads from and writes to by weights alone (`features.VirtualWeights`): a click
+    on a head or a neuron there sets `layer`, `head` and `neuron`, which linked views share. Labels, lists and notes
+    that are written in the page are kept in the store's folder.
 
     Bricken et al. 2023, "Towards Monosemanticity" (the feature dashboards); Bills et al. 2023, "Language models can
     explain neurons in language models" (examples by quantile). Steering along a decoder direction: Templeton et al.
@@ -86,6 +89,10 @@ class FeatureView(View, view="feature"):
     intervention = traitlets.Enum(HOW, "none", help="what is done to the model").tag(sync=True)
     strength = traitlets.CFloat(1.0, help="of steering, in largest activations").tag(sync=True)
     map = traitlets.Bool(False, help="whether the map of all features is shown").tag(sync=True)
+    connections = traitlets.Bool(False, help="whether what it reads from and writes to is shown").tag(sync=True)
+    layer = traitlets.CInt(None, allow_none=True, help="of the head or neuron chosen among these").tag(sync=True)
+    head = traitlets.CInt(None, allow_none=True, help="the head chosen").tag(sync=True)
+    neuron = traitlets.CInt(None, allow_none=True, help="the neuron chosen").tag(sync=True)
     written = traitlets.Int(0, help="labels, lists and notes written here, so far", read_only=True).tag(sync=True)
     error = traitlets.Unicode("", help="why something could not be written", read_only=True).tag(sync=True)
 
@@ -181,16 +188,18 @@ class FeatureView(View, view="feature"):
     # What travels ----------------------------------------------------------------------------------------------------
 
     def tile(self, **key: Any) -> Tile:
-        """Of one feature: its `record`, what is `said`, `whole` contexts; `names` of some, `lists`, a `pair`.
+        """Of one feature: its `record`, `weaker` examples, what is `said`, `whole` contexts; `names` of some, a `pair`.
 
-        Of all: `rows` of the table, the `map`. Computed now: a `text`, the features `at` a position of it, one `along`
-        it, the `outcome` of an intervention, and the `continuation`. `written` in a key tells an answer from the one
-        before something was written.
+        Of all: `rows` of the table, the `map`, `lists`. Computed now: its `connections`, a `text`, the features `at` a
+        position of it, one `along` it, the `outcome` of an intervention, and the `continuation`. `written` in a key
+        tells an answer from the one before something was written.
         """
         what, store = key.pop("what"), self.store
         key.pop("written", None)
         if what == "record":
             return Tile.of_json(record_of(store, key["feature"]))
+        if what == "weaker":
+            return Tile.of_json(weaker_of(store, key["feature"]))
         if what == "said":
             return Tile.of_json(said_of(store, key["feature"]))
         if what == "names":
@@ -203,7 +212,7 @@ class FeatureView(View, view="feature"):
             return pair_tile(store, *key["features"])
         if what == "map":
             return map_tile(store, key["block"])
-        if what in ("text", "at", "along", "whole", "outcome", "continuation"):
+        if what in ("text", "at", "along", "whole", "connections", "outcome", "continuation"):
             found: Tile = getattr(self._runs, what)(**key)
             return found
         raise KeyError(f"no tile is called {what!r}")
@@ -244,13 +253,16 @@ class FeatureView(View, view="feature"):
     def stored_keys(self) -> Iterator[str]:
         """The feature shown, its examples whole, what was run; the table's first rows, and features near this one."""
         yield from self._first_screen()
+        yield key_of(what="weaker", feature=self.feature)
         yield key_of(what="lists", written=self.written)
         yield from self._whole_keys()
+        yield from self._answered(self._connection_keys())
         yield from self._answered(self._live_keys())
         total = self.facts["features"]
         near = [*self._others(self.feature), *range(self.feature - 3, self.feature + 4)]
         for feature in dict.fromkeys(each for each in near if 0 <= each < total):
             yield from self._record_keys(feature)
+            yield key_of(what="weaker", feature=feature)
         yield from self._answered(self._rows_keys(_STORED))
         if self.map and {"x", "y"} <= set(self.store.columns):
             for block in range(-(-total // MAP)):
@@ -261,6 +273,12 @@ class FeatureView(View, view="feature"):
         for group in self._groups(feature) if self.whole else ():
             for example in feature.examples(group):
                 yield key_of(what="whole", context=example.context, feature=self.feature)
+
+    def _connection_keys(self) -> Iterator[str]:
+        if self.connections and self.facts["runs"]:
+            yield key_of(what="connections", feature=self.feature)
+            with suppress(InterpError):
+                yield key_of(what="names", features=self._runs.connected(self.feature), written=self.written)
 
     def _live_keys(self) -> Iterator[str]:
         if not (self.text and self.facts["runs"]):
@@ -294,6 +312,13 @@ class FeatureView(View, view="feature"):
             raise traitlets.TraitError(
                 f"{proposal['trait'].name} {value} does not exist: this store has features 0 to {last}."
             )
+        return value
+
+    @traitlets.validate("layer", "head", "neuron")
+    def _is_a_number(self, proposal: Any) -> int | None:
+        value: int | None = proposal["value"]
+        if value is not None and value < 0:
+            raise traitlets.TraitError(f"{proposal['trait'].name} is a number from 0 on, or None; got {value}.")
         return value
 
     @traitlets.validate("sort_by")

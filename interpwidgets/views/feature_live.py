@@ -14,6 +14,7 @@ __all__ = ["HOW", "Live"]
 
 HOW = ("none", "steer", "ablate")
 TOP = 12  # features listed
+LINKED = 4  # connections of a kind
 NEW = 20  # tokens of a continuation
 _KEPT = 64  # texts
 
@@ -24,6 +25,7 @@ class Live:
     def __init__(self, store: Any) -> None:
         self._store = store
         self._fire = lru_cache(_KEPT)(store.features_of)
+        self._weights: Any = None
 
     def text(self, text: str) -> Tile:
         """The tokens of a text, and its strongest features: [feature, activation, position] each."""
@@ -72,11 +74,47 @@ class Live:
         written = [generate(model, text, interventions=each, max_new_tokens=new).tokens[0] for each in ((), changes)]
         return Tile.of_json({"before": list(written[0]), "after": list(written[1])})
 
+    def connections(self, feature: int) -> Tile:
+        """What a feature reads from and writes to, by weights; each as [layer, number, via, weight, cosine, token]."""
+        model, found = self._bound()[0], self._connected(feature)
+
+        def told(ranked: Any) -> dict[str, Any]:
+            ids = [each.number for each in ranked.top] if ranked.kind in ("token", "logit") else []
+            texts = list(model.tokens(ids)) if ids else [None] * len(ranked.top)
+            top = [
+                [each.layer, each.number, each.via, float(f"{each.weight:.4g}"), float(f"{each.cosine:.4g}"), text]
+                for each, text in zip(ranked.top, texts, strict=True)
+            ]
+            return {"kind": ranked.kind, "count": ranked.count, "chance": float(f"{ranked.chance:.4g}"), "top": top}
+
+        reads, writes = ([told(ranked) for ranked in side] for side in (found.reads, found.writes))
+        return Tile.of_json({"reads": reads, "writes": writes, "untold": found.untold})
+
+    def connected(self, feature: int) -> list[int]:
+        """The features among its connections, in their order."""
+        found = self._connected(feature)
+        both = [each for each in (*found.reads, *found.writes) if each.kind == "feature"]
+        return [one.number for ranked in both for one in ranked.top]
+
+    def _connected(self, feature: int) -> Any:
+        from interpwidgets.features import VirtualWeights
+
+        if self._weights is None:
+            self._weights = VirtualWeights(*self._bound())
+        return self._weights.of(feature, top=LINKED)
+
     def words(self, feature: int, how: str, strength: float) -> str:
         """What is done, in words."""
         if how == "ablate":
             return f"nothing along feature {feature}"
         return f"{strength * self._most(feature):.3g} × feature {feature} added"
+
+    def _bound(self) -> tuple[Any, Any]:
+        """The model and the dictionary of the store."""
+        if self._store.bound is None:
+            raise InputError("The store has no model to run: store.bind(model, dictionary).")
+        bound: tuple[Any, Any] = self._store.bound
+        return bound
 
     def _most(self, feature: int) -> float:
         return float(self._store[feature].max) or 1.0
@@ -85,9 +123,7 @@ class Live:
         """The model, and interventions at every place that the dictionary writes, at all positions."""
         from interpwidgets.intervene import Ablate, Steer
 
-        if self._store.bound is None:
-            raise InputError("The store has no model to run: store.bind(model, dictionary).")
-        model, dictionary = self._store.bound
+        model, dictionary = self._bound()
         row = dictionary.W_dec[feature].detach()
         parts = zip(dictionary.writes, row.chunk(len(dictionary.writes)), strict=True)
         changes: list[Any] = []

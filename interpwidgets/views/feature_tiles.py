@@ -16,7 +16,10 @@ import numpy as np
 from interpwidgets.tokens import show
 from interpwidgets.views.tile import Tile
 
-__all__ = ["COLUMNS", "MAP", "ROWS", "condition_of", "map_tile", "names_of", "pair_tile", "record_of", "rows_tile"]
+__all__ = [
+    "COLUMNS", "MAP", "ROWS", "condition_of", "map_tile", "names_of", "pair_tile", "record_of", "rows_tile", "said_of",
+    "weaker_of",
+]  # fmt: skip
 
 ROWS = 64  # of the table, in a tile
 MAP = 1 << 16  # features on the map, in a tile
@@ -43,11 +46,9 @@ def condition_of(text: str) -> str:
 
 
 def record_of(store: Any, index: int) -> dict[str, Any]:
-    """Everything that is kept of a feature; groups and their examples from "top" and the strongest on."""
+    """A feature's numbers and its strongest examples: what is seen first."""
     feature = store[index]
     edges, counts = feature.histogram
-    names = ["top", *(group.name for group in reversed(feature.groups))]
-    groups = [None, *reversed(feature.groups)]
     return {
         "index": feature.index,
         "count": feature.count,
@@ -61,21 +62,27 @@ def record_of(store: Any, index: int) -> dict[str, Any]:
         "co_firing": [[int(other.index), _short(other.value)] for other in feature.co_firing],
         "groups": [
             {
-                "name": name,
-                "low": group and _exact(group.low),
-                "high": group and _exact(group.high),
-                "count": group and group.count,
-                "exact": group is None or group.exact,
-                "examples": [_example(each) for each in feature.examples(name)],
+                "name": group.name,
+                "low": _exact(group.low),
+                "high": _exact(group.high),
+                "count": group.count,
+                "exact": group.exact,
             }
-            for name, group in zip(names, groups, strict=True)
+            for group in reversed(feature.groups)
         ],
+        "top": [_example(each) for each in feature.examples("top")],
     }
+
+
+def weaker_of(store: Any, index: int) -> list[list[dict[str, Any]]]:
+    """Examples of each quantile group, as a record lists them: from the strongest group on."""
+    feature = store[index]
+    return [[_example(each) for each in feature.examples(group.name)] for group in reversed(feature.groups)]
 
 
 def _example(example: Any) -> dict[str, Any]:
     """Tokens as shown and what the feature does at each: exact at `position`, elsewhere within 1/32."""
-    values = [_short(value) for value in example.activations]
+    values = [_short(value) for value in example.activations.tolist()]
     values[example.position] = _exact(example.value)
     found = {
         "tokens": [_shown(token) for token in example.tokens.text],

@@ -1,7 +1,7 @@
 // Examples of a feature, one a line, the token that each is of in one column: what they share stands below each other.
-import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { count, css, type Scale } from "../colour.ts";
-import { useTiles } from "../view.tsx";
+import { px, useTiles } from "../view.tsx";
 import { type Example, type FeatureRecord, type Group, Pointing, short, type Spot } from "./feature.ts";
 
 interface Whole {
@@ -10,15 +10,20 @@ interface Whole {
 }
 const wholeKey = (feature: number, { context }: Example) => JSON.stringify({ what: "whole", context, feature });
 
-const SOON = 80; // ms
+// As in style.css.
+const LINE = 21; // CSS pixels of a line
+const TALLEST = 440; // of what is in view
+const AHEAD = 300; // drawn beyond it
 
 export interface Jump {
   feature: number;
-  group: number;
+  group: number; // of those in `examples`
 }
 
 interface Props {
   record: FeatureRecord;
+  examples: Example[][]; // the strongest, then those of each group
+  width: number;
   whole: boolean;
   effects: boolean; // colours are what ablation does, not activations
   scale: Scale;
@@ -28,13 +33,25 @@ interface Props {
   onSelect: (spot: Spot) => void; // group, example, position in its context
 }
 
-export function Concordance({ record, whole, effects, scale, selected, pointing, jump, onSelect }: Props) {
+export function Concordance(props: Props) {
+  const { record, examples, width, whole, effects, scale, selected, pointing, jump, onSelect } = props;
   const box = useRef<HTMLDivElement>(null);
   const [near, setNear] = useState<string>("0,0"); // examples in view, of which the whole context is asked for
-  const examples = new Map(record.groups.flatMap(({ examples }, g) => examples.map((each, e) => [`${g},${e}`, each])));
-  const keys = whole ? near.split(" ").flatMap((at) => (examples.has(at) ? wholeKey(record.index, examples.get(at)!) : [])) : []; // prettier-ignore
+  const keys = whole
+    ? near.split(" ").flatMap((at) => {
+        const [g, e] = at.split(",").map(Number);
+        const example = examples[g!]?.[e!];
+        return example ? wholeKey(record.index, example) : [];
+      })
+    : [];
   const { get, came } = useTiles([...new Set(keys)]);
+
+  // Sections that are in view, or nearly, have their lines; the others are as high.
+  const [top, setTop] = useState(0);
+  const place = useRef(0); // scrolled to: to ask the page would have it laid out
   const look = () => {
+    place.current = box.current!.scrollTop;
+    setTop(Math.round(place.current / 100) * 100);
     if (!whole) return;
     const { top, bottom } = box.current!.getBoundingClientRect();
     const rows = [...box.current!.querySelectorAll<HTMLElement>("[data-example]")].filter((row) => {
@@ -43,19 +60,26 @@ export function Concordance({ record, whole, effects, scale, selected, pointing,
     });
     setNear(rows.map((row) => row.dataset.example).join(" "));
   };
-  useLayoutEffect(look, [record, whole, came]);
+  const scrollTo = (to: number) => {
+    box.current!.scrollTop = to;
+    look();
+  };
   useLayoutEffect(() => {
-    box.current!.scrollTop = 0;
+    if (whole) look();
+  }, [record, whole, came, examples]);
+  useLayoutEffect(() => {
+    if (place.current) scrollTo(0);
   }, [record.index]);
   useLayoutEffect(() => {
     const title = jump && box.current!.querySelectorAll("h4")[jump.group];
-    if (title) box.current!.scrollTop += title.getBoundingClientRect().top - box.current!.getBoundingClientRect().top;
+    if (title) scrollTo(place.current + title.getBoundingClientRect().top - box.current!.getBoundingClientRect().top);
   }, [jump]);
   useLayoutEffect(() => {
+    if (!selected.length) return;
     const row = box.current!.querySelector(`[data-example="${selected[0]},${selected[1]}"]`)?.getBoundingClientRect();
     const { top, bottom } = box.current!.getBoundingClientRect();
-    if (row && row.top < top) box.current!.scrollTop += row.top - top;
-    else if (row && row.bottom > bottom) box.current!.scrollTop += row.bottom - bottom;
+    if (row && row.top < top) scrollTo(place.current + row.top - top);
+    else if (row && row.bottom > bottom) scrollTo(place.current + row.bottom - bottom);
   }, [selected.join()]);
 
   const spotOf = ({ target }: Event): Spot | null => {
@@ -64,7 +88,7 @@ export function Concordance({ record, whole, effects, scale, selected, pointing,
     return row ? ([...row.dataset.example!.split(","), token!.dataset.token].map(Number) as Spot) : null;
   };
   const move = (event: KeyboardEvent) => {
-    const places = record.groups.flatMap(({ examples }, g) => examples.map((each, e) => [g, e, each] as const));
+    const places = examples.flatMap((some, g) => some.map((each, e) => [g, e, each] as const));
     const now = places.findIndex(([g, e]) => g === selected[0] && e === selected[1]);
     const go = (n: number, step = 0) => {
       const [g, e, { tokens, position, start }] = places[Math.max(0, Math.min(places.length - 1, n))]!;
@@ -82,30 +106,32 @@ export function Concordance({ record, whole, effects, scale, selected, pointing,
     moves[event.key]!();
   };
 
-  // What is in view is drawn at once, the rest when that is on the screen.
-  const [drawn, setDrawn] = useState(-1);
-  const all = drawn === record.index || jump?.feature === record.index || selected.length > 0;
-  useEffect(() => {
-    const timer = setTimeout(() => setDrawn(record.index), SOON);
-    return () => clearTimeout(timer);
-  }, [record.index]);
-
   // The same lines again are skipped as a whole, so that pointing costs what it draws.
-  const lines = useMemo(
-    () =>
-      record.groups.slice(0, all ? undefined : 1).map((group, g) => (
-        <section key={group.name}>
-          <h4>{titleOf(group)}</h4>
-          {group.examples.map((example, e) => {
-            const marked = g === selected[0] && e === selected[1] ? selected[2] : undefined;
-            const props = { example, effects, scale, marked, id: `${g},${e}` };
-            const json = whole ? (get(wholeKey(record.index, example))?.json as Whole | undefined) : undefined;
-            return whole ? <Paragraph {...props} whole={json} /> : <Line {...props} />;
-          })}
+  const lines = useMemo(() => {
+    let above = 0;
+    return examples.map((some, g) => {
+      const height = (some.length + 1.4) * LINE;
+      const seen = whole || g === 0 || (above < top + TALLEST + AHEAD && above + height > top - AHEAD);
+      above += height;
+      return (
+        <section key={g}>
+          <h4>
+            {g ? titleOf(record.groups[g - 1]!, some.length) : `The ${some.length} strongest, each of another context`}
+          </h4>
+          {seen ? (
+            some.map((example, e) => {
+              const marked = g === selected[0] && e === selected[1] ? selected[2] : undefined;
+              const props = { example, effects, scale, marked, id: `${g},${e}` };
+              const json = whole ? (get(wholeKey(record.index, example))?.json as Whole | undefined) : undefined;
+              return whole ? <Paragraph {...props} whole={json} /> : <Line {...props} width={width} />;
+            })
+          ) : (
+            <div style={px({ height: some.length * LINE })} />
+          )}
         </section>
-      )),
-    [record, whole, effects, scale, selected.join(), came, near, all],
-  );
+      );
+    });
+  }, [record, examples, whole, effects, scale, selected.join(), came, near, top, width]);
   return (
     <div
       class="iw-examples"
@@ -127,10 +153,9 @@ export function Concordance({ record, whole, effects, scale, selected, pointing,
   );
 }
 
-function titleOf({ name, low, high, count: size, exact, examples }: Group) {
-  if (name === "top") return `The ${examples.length} strongest, each of another context`;
+function titleOf({ name, low, high, count: size, exact }: Group, shown: number) {
   const range = low === null || high === null ? "" : `, ${short(low)} to ${short(high)}`;
-  const drawn = size ? `: ${examples.length} of ${exact ? "" : "about "}${count(size)} at random` : ": none";
+  const drawn = size ? `: ${shown} of ${exact ? "" : "about "}${count(size)} at random` : ": none";
   return `${name} of activations${range}${drawn}`;
 }
 
@@ -168,7 +193,7 @@ export const Tokens = ({
     {tokens.map((token, i) => (
       <span
         data-token={from + i}
-        class={`${from + i === marked ? "iw-active" : ""} ${from + i === peak ? "iw-peak" : ""}`}
+        class={from + i === marked ? "iw-active" : from + i === peak ? "iw-peak" : undefined}
         style={inked(scale, values[i])}
       >
         {token}
@@ -177,24 +202,39 @@ export const Tokens = ({
   </>
 );
 
-function Line({ example, effects, scale, marked, id }: LineProps) {
+// At least so wide is a token on the screen: what certainly does not fit beside the column is not drawn.
+const MARKS = /[\p{M}\p{Cf}]/gu;
+const leastWidth = (token: string) => 6 + 6 * token.replace(MARKS, "").length;
+function fitting(tokens: string[], from: number, step: 1 | -1, width: number): number {
+  let [at, left] = [from, width];
+  while (at >= 0 && at < tokens.length && left > 0) {
+    left -= leastWidth(tokens[at]!);
+    at += step;
+  }
+  return at;
+}
+
+function Line({ example, effects, scale, marked, id, width }: LineProps & { width: number }) {
   const { tokens, position, start } = example;
-  const values = effects ? example.effects! : example.values;
+  const values = effects ? (example.effects ?? []) : example.values;
+  const first = fitting(tokens, position - 1, -1, width / 2) + 1;
+  const last = fitting(tokens, position, 1, width / 2);
+  const part = (from: number, to: number) => (
+    <Tokens
+      tokens={tokens.slice(from, to)}
+      values={values.slice(from, to)}
+      from={start + from}
+      peak={start + position}
+      {...{ scale, marked }}
+    />
+  );
   return (
     <div class="iw-kwic" data-example={id} role="option" aria-selected={marked !== undefined}>
       <b>{short(example.values[position]!)}</b>
       <span class="iw-kwic-left">
-        <Tokens tokens={tokens.slice(0, position)} from={start} {...{ values, scale, marked }} />
+        <span>{part(first, position)}</span>
       </span>
-      <span class="iw-kwic-right">
-        <Tokens
-          tokens={tokens.slice(position)}
-          values={values.slice(position)}
-          from={start + position}
-          peak={start + position}
-          {...{ scale, marked }}
-        />
-      </span>
+      <span class="iw-kwic-right">{part(position, last)}</span>
     </div>
   );
 }
@@ -202,7 +242,7 @@ function Line({ example, effects, scale, marked, id }: LineProps) {
 /** The whole context; the activations of all of it where a model can be run, else those around the example. */
 function Paragraph({ example, effects, scale, marked, id, whole }: LineProps & { whole: Whole | undefined }) {
   const { start, tokens } = example;
-  const kept = effects ? example.effects! : example.values;
+  const kept = effects ? (example.effects ?? []) : example.values;
   const from = whole ? 0 : start;
   const shown = whole?.tokens ?? tokens;
   const values = whole?.values && !effects ? whole.values : shown.map((_, i) => kept[from + i - start] ?? null);

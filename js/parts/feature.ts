@@ -1,5 +1,5 @@
 // A feature as Python tells it (interpwidgets/views/feature_tiles.py), and how it is asked for.
-import { useLayoutEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { useTiles } from "../view.tsx";
 
 export interface Example {
@@ -11,12 +11,11 @@ export interface Example {
   start: number; // of the tokens, in their context
 }
 export interface Group {
-  name: string; // "top", then quantile groups from the strongest to the weakest
+  name: string;
   low: number | null;
   high: number | null;
-  count: number | null;
+  count: number;
   exact: boolean; // whether `count` was counted
-  examples: Example[];
 }
 type Near = [feature: number, value: number];
 export interface FeatureRecord {
@@ -30,7 +29,8 @@ export interface FeatureRecord {
   bottom_logits: [token: string, logit: number][];
   neighbours: Near[];
   co_firing: Near[];
-  groups: Group[];
+  groups: Group[]; // from the strongest to the weakest
+  top: Example[]; // the strongest
 }
 export interface Name {
   index: number;
@@ -60,9 +60,22 @@ export interface Facts {
   runs: boolean;
 }
 export type How = "none" | "steer" | "ablate";
-export type Spot = [group: number, example: number, token: number]; // the token by its position in the context
+export type Spot = [group: number, example: number, token: number]; // 0: the strongest; the token by its position in the context
 
 export const recordKey = (feature: number) => JSON.stringify({ what: "record", feature });
+
+/** A feature's examples, the strongest first, then those of each group as soon as they are here. */
+export function useExamples(record: FeatureRecord): Example[][] {
+  const key = JSON.stringify({ what: "weaker", feature: record.index });
+  const weaker = useTiles([key]).get(key)?.json as Example[][] | undefined;
+  return useMemo(() => [record.top, ...(weaker ?? [])], [record, weaker]);
+}
+
+/** Ask for what may be wanted next; nothing is drawn when it comes. */
+export function Ahead({ features }: { features: number[] }) {
+  useTiles(features.map(recordKey));
+  return null;
+}
 const NOT_HERE = "not stored in this page";
 export const inWords = (error: string, what: string) =>
   error === NOT_HERE ? `This copy does not hold ${what}.` : error;

@@ -37,7 +37,7 @@ export function Histogram({
       x={{ name: "activation", low: reach[0], high: reach[1], kind: "log" }}
       y={{ name: "tokens", low: 0.8, high: most * 1.25, kind: "log" }}
       onDrag={(value, _, begins) => {
-        if (begins && groupAt(value) > 0) onGroup(groupAt(value));
+        if (begins && groupAt(value) >= 0) onGroup(groupAt(value));
       }}
     >
       {({ x, y, bottom, top }) => {
@@ -46,7 +46,7 @@ export function Histogram({
           size ? `M${left(edges[i]!) + 0.5} ${bottom}V${y.at(size)}H${x.at(edges[i + 1]!) - 0.5}V${bottom}Z` : "";
         return (
           <>
-            {record.groups.slice(1).map(({ name, low, high, count: size }, i) =>
+            {record.groups.map(({ name, low, high, count: size }, i) =>
               size && low !== null ? (
                 <rect
                   class={i % 2 ? "iw-band" : "iw-band iw-other"}

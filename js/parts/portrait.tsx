@@ -1,12 +1,14 @@
 // One feature: what is said of it, its numbers, its examples, what is near.
+import { Component } from "preact";
 import { useMemo, useRef, useState } from "preact/hooks";
 import { count, format, type Scale } from "../colour.ts";
 import { px, useTraits } from "../view.tsx";
 import { Concordance, type Jump } from "./concordance.tsx";
-import { Choice } from "./controls.tsx";
+import { Connections, type Part } from "./connections.tsx";
+import { Choice, Toggle } from "./controls.tsx";
 import {
-  type Facts, type FeatureRecord, inWords, percent, Pointing, type Said, short, type Spot, useNames, usePointing,
-  useWritten,
+  type Example, type Facts, type FeatureRecord, inWords, percent, Pointing, type Said, short, type Spot, useExamples, useNames,
+  usePointing, useWritten,
 } from "./feature.ts"; // prettier-ignore
 import { Legend } from "./legend.tsx";
 import { Histogram, Logits, Others } from "./numbers.tsx";
@@ -15,59 +17,99 @@ import { One } from "./token.tsx";
 
 export const scaleOf = ({ max }: FeatureRecord, dark: boolean): Scale => ({ kind: "linear", low: 0, high: max || 1, floor: 0, signed: false, dark }); // prettier-ignore
 
-export function Portrait({
-  record,
-  number,
-  errors,
-  facts,
-  written,
-  example,
-  reach,
-  dark,
-  lists,
-  width,
-  onGo,
-  onCompare,
-  onExample,
-}: {
-  record: FeatureRecord | undefined;
+interface Props {
   number: number;
-  errors: string[];
   facts: Facts;
   written: number;
   example: [feature: number, ...Spot] | []; // selected
-  reach: [number, number];
+  layer: number | null;
+  head: number | null;
+  neuron: number | null;
+  low: number; // of the histogram
+  high: number;
   dark: boolean;
   lists: Record<string, number[]>;
   width: number;
   onGo: (feature: number) => void;
   onCompare: (feature: number) => void;
-  onExample: (spot: Spot) => void;
-}) {
-  const said = useWritten<Said>({ what: "said", feature: number }, written);
-  const near = record ? [...record.neighbours, ...record.co_firing].map(([i]) => i) : [];
-  const names = useNames(near, written);
+  onExample: (feature: number, spot: Spot) => void;
+  onPart: (part: Part) => void;
+}
+
+export function Portrait({
+  record,
+  errors,
+  ...props
+}: Props & { record: FeatureRecord | undefined; errors: string[] }) {
+  const { number, width, written } = props;
+  useWritten<Said>({ what: "said", feature: number }, written); // asked for together with the record
+  return (
+    <article
+      class={record && record.index !== number ? "iw-stale" : ""}
+      style={px({ width })}
+      aria-label={`Feature ${number}`}
+    >
+      {record ? (
+        <Known record={record} {...props} />
+      ) : (
+        <>
+          <h3>Feature {count(number)}</h3>
+          {errors.length ? <p role="alert">{inWords(errors[0]!, "this feature; it holds the one it was saved with, and those near it")}</p> : "…"}
+        </>
+      )}
+    </article>
+  ); // prettier-ignore
+}
+
+/** Drawn again when what it shows is another: not while the next record is on its way. */
+class Known extends Component<Props & { record: FeatureRecord }> {
+  override shouldComponentUpdate(next: Props & { record: FeatureRecord }) {
+    return (Object.keys(next) as (keyof typeof next)[]).some(
+      (key) => key !== "number" && next[key] !== this.props[key],
+    );
+  }
+  render() {
+    return <All {...this.props} />;
+  }
+}
+
+function All(props: Props & { record: FeatureRecord }) {
+  const { record, facts, written, example, low, high, dark, lists, width, onGo, onCompare, onExample } = props;
+  const said = useWritten<Said>({ what: "said", feature: record.index }, written);
+  const names = useNames(
+    [...record.neighbours, ...record.co_firing].map(([i]) => i),
+    written,
+  );
+  const examples = useExamples(record);
   const [jump, setJump] = useState<Jump | null>(null);
-  const [whole, setWhole] = useTraits<{ whole: boolean }>(["whole"]);
-  const [effects, setEffects] = useState(false);
+  const [{ whole, connections }, set] = useTraits<{ whole: boolean; connections: boolean }>(["whole", "connections"]);
+  const [wanted, setEffects] = useState(false);
   const most = useMemo(() => largestEffect(record), [record]);
+  const effects = wanted && most > 0;
   const scale = useMemo(
-    () => record && (effects && most ? { ...scaleOf(record, dark), high: most, signed: true } : scaleOf(record, dark)),
+    () => (effects ? { ...scaleOf(record, dark), high: most, signed: true } : scaleOf(record, dark)),
     [record, dark, effects, most],
   );
   const pointing = useRef(new Pointing<Spot>()).current;
-  if (!record || !scale)
-    return (
-      <article style={px({ width })}>
-        <h3>Feature {count(number)}</h3>
-        {errors.length ? <p role="alert">{inWords(errors[0]!, "this feature; it holds the one it was saved with, and those near it")}</p> : "…"}
-      </article>
-    ); // prettier-ignore
   const [of, ...spot] = example;
   const selected: Spot | [] = of === record.index ? spot : [];
   const half = width >= 520 ? Math.floor((width - 24) / 2) : width;
+  const goTo = (group: number) => setJump({ feature: record.index, group });
+  const numbers = useMemo(
+    () => (
+      <div class="iw-columns">
+        <div style={px({ width: half })}>
+          <Histogram record={record} reach={[low, high]} width={half} onGroup={(group) => goTo(group + 1)} />
+        </div>
+        <div style={px({ width: half })}>
+          <Logits record={record} />
+        </div>
+      </div>
+    ),
+    [record, half, low, high],
+  );
   return (
-    <article class={record.index === number ? "" : "iw-stale"} style={px({ width })} aria-label={`Feature ${number}`}>
+    <>
       <div class="iw-row">
         <h3>Feature {count(record.index)}</h3>
         <span class="iw-facts">
@@ -76,26 +118,14 @@ export function Portrait({
         </span>
       </div>
       <SaidOf key={record.index} feature={record.index} said={said} lists={Object.keys(lists)} />
-      <div class="iw-columns">
-        <div style={px({ width: half })}>
-          <Histogram
-            record={record}
-            reach={reach}
-            width={half}
-            onGroup={(group) => setJump({ feature: record.index, group })}
-          />
-        </div>
-        <div style={px({ width: half })}>
-          <Logits record={record} />
-        </div>
-      </div>
+      {numbers}
       <div class="iw-row">
         <Choice
           label="examples"
-          value={whole.whole ? "whole" : "snippets"}
+          value={whole ? "whole" : "snippets"}
           options={["snippets", "whole"]}
           names={["around it", "whole contexts"]}
-          onChange={(value) => setWhole({ whole: value === "whole" })}
+          onChange={(value) => set({ whole: value === "whole" })}
         />
         {most > 0 && (
           <Choice
@@ -107,29 +137,22 @@ export function Portrait({
           />
         )}
         <span class="iw-group" role="group" aria-label="go to the examples of a group">
+          <button type="button" title="The strongest" onClick={() => goTo(0)}>
+            top
+          </button>
           {record.groups.map(({ name }, group) => (
-            <button
-              type="button"
-              title={name === "top" ? "The strongest" : `${name} of activations`}
-              onClick={() => setJump({ feature: record.index, group })}
-            >
+            <button type="button" title={`${name} of activations`} onClick={() => goTo(group + 1)}>
               {name.replace(" %", "").split("–")[0]}
             </button>
           ))}
         </span>
-        <Legend scale={scale} what={effects && most ? "change of log-probability in nats" : "activation"} />
+        <Legend scale={scale} what={effects ? "change of log-probability in nats" : "activation"} />
       </div>
       <Concordance
-        record={record}
-        whole={whole.whole}
-        effects={effects && most > 0}
-        scale={scale}
-        selected={selected}
-        pointing={pointing}
-        jump={jump}
-        onSelect={onExample}
+        {...{ record, examples, width, whole, effects, scale, selected, pointing, jump }}
+        onSelect={(spot) => onExample(record.index, spot)}
       />
-      <Where pointing={pointing} selected={selected} record={record} />
+      <Where pointing={pointing} selected={selected} examples={examples} />
       <div class="iw-columns iw-near-lists">
         <Others
           title="Nearest directions"
@@ -144,12 +167,23 @@ export function Portrait({
           {...{ names, onGo, onCompare }}
         />
       </div>
-    </article>
+      {facts.runs && (
+        <Toggle
+          label="reads from, writes to"
+          title="Parts of the model that its directions meet, by weights"
+          value={connections}
+          onChange={(next) => set({ connections: next })}
+        />
+      )}
+      {facts.runs && connections && (
+        <Connections feature={record.index} {...{ written, width, onGo }} chosen={props} onPart={props.onPart} />
+      )}
+    </>
   );
 }
 
-function largestEffect(record: FeatureRecord | undefined): number {
-  const effects = record?.groups.flatMap(({ examples }) => examples.flatMap((example) => example.effects ?? [])) ?? [];
+function largestEffect({ top }: FeatureRecord): number {
+  const effects = top.flatMap((example) => example.effects ?? []);
   return effects.reduce<number>((most, effect) => Math.max(most, Math.abs(effect ?? 0)), 0);
 }
 
@@ -157,14 +191,14 @@ function largestEffect(record: FeatureRecord | undefined): number {
 function Where({
   pointing,
   selected,
-  record,
+  examples,
 }: {
   pointing: Pointing<Spot>;
   selected: Spot | [];
-  record: FeatureRecord;
+  examples: Example[][];
 }) {
   const spot = usePointing(pointing) ?? (selected.length ? selected : null);
-  const found = spot && record.groups[spot[0]]?.examples[spot[1]];
+  const found = spot && examples[spot[0]]?.[spot[1]];
   if (!spot || !found) return <div class="iw-where">Point at a token for its activation; click to keep it.</div>;
   const at = spot[2];
   const i = at - found.start;

@@ -2,14 +2,14 @@
 import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { count } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
-import { inWords, percent, short } from "./feature.ts";
+import { Ahead, inWords, percent, short } from "./feature.ts";
 
 // As in interpwidgets/views/feature_tiles.py.
 const ROWS = 64; // in a tile
 
 const LINE = 22; // CSS pixels of a row
 const TALLEST = 8e6; // of an element: browsers draw none that is much taller
-const AHEAD = 6; // rows drawn beyond the view
+const AHEAD = 4; // rows drawn beyond the view
 
 interface RowsTile {
   columns: string[];
@@ -67,18 +67,18 @@ export function Rows({
   feature,
   width,
   lines,
+  ahead,
   onSort,
   onSelect,
-  onBeside,
 }: {
   asked: Asked;
   features: number; // of the store
   feature: number;
   width: number;
   lines: number; // in view
+  ahead: boolean; // whether to ask for the features above and below the one that is selected
   onSort: (sort: string) => void;
   onSelect: (feature: number) => void;
-  onBeside: (features: number[]) => void; // those above and below the one that is selected
 }) {
   const id = useId();
   const box = useRef<HTMLDivElement>(null);
@@ -114,8 +114,8 @@ export function Rows({
     if (own !== undefined && (own < top || own + 1 > top + lines)) scrollTo(own - Math.floor(lines / 3));
     else scrollTo(top);
   }, [feature, known, lines]);
-  const beside = here === undefined ? [] : [here - 1, here + 1].flatMap((i) => cell(at(i), "index") ?? []);
-  useLayoutEffect(() => onBeside(beside as number[]), [beside.join()]);
+  const beside =
+    here === undefined ? [] : [here - 1, here + 1].flatMap((i) => (cell(at(i), "index") as number | null) ?? []);
   const press = (event: KeyboardEvent) => {
     const by: Record<string, number> = { ArrowUp: -1, ArrowDown: 1, PageUp: 1 - lines, PageDown: lines - 1 };
     const step = by[event.key];
@@ -131,6 +131,7 @@ export function Rows({
   const [by, way] = asked.sort.split(" ");
   return (
     <div class="iw-rows">
+      <Ahead features={ahead ? beside : []} />
       <div class="iw-rows-head" style={template}>
         {shown.map(({ name, title, about, words }) => {
           const sorted = by === name;
@@ -191,9 +192,9 @@ export function Rows({
               >
                 {row
                   ? shown.map(({ name, text, words }) => (
-                      <span class={words ? "iw-words" : ""}>
+                      <span class={words ? (name === "label" ? "iw-words" : "iw-words iw-token") : undefined}>
                         {name === "index" && lists.length > 0 && <i title={lists.join(", ")}>★</i>}
-                        <bdi class={name.endsWith("token") ? "iw-token" : ""}>{text(cell(row, name))}</bdi>
+                        {text(cell(row, name))}
                       </span>
                     ))
                   : "…"}

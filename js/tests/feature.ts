@@ -25,11 +25,16 @@ export const record = (feature: number) => ({
   neighbours: [[feature + 5, 0.75]],
   co_firing: [[feature + 9, 0.125]],
   groups: [
-    { name: "top", low: null, high: null, count: null, exact: true, examples: [example(feature, 8, 0), example(feature, 7, 1)] },
-    { name: "50–100 %", low: 4, high: 8, count: 10, exact: true, examples: [example(feature, 6, 2)] },
-    { name: "0–50 %", low: 1, high: 2, count: 30, exact: false, examples: Array.from({ length: 30 }, (_, i) => example(feature, 1.5, 3 + i)) },
+    { name: "50–100 %", low: 4, high: 8, count: 10, exact: true },
+    { name: "0–50 %", low: 1, high: 2, count: 30, exact: false },
   ],
+  top: [example(feature, 8, 0), example(feature, 7, 1)],
 }); // prettier-ignore
+
+const weaker = (feature: number) => [
+  [example(feature, 6, 2)],
+  Array.from({ length: 30 }, (_, i) => example(feature, 1.5, 3 + i)),
+];
 
 export interface Written {
   label?: string;
@@ -42,6 +47,7 @@ export function model(features: number, traits: object = {}, said: Record<number
   const tile = (key: Key) => {
     const { what, feature, block } = key as Key & { feature: number; block: number };
     if (what === "record") return jsonTile(record(feature));
+    if (what === "weaker") return jsonTile(weaker(feature));
     if (what === "said") {
       const { label = null, lists = [], note = "" } = said[feature] ?? {};
       return jsonTile({

@@ -1,8 +1,9 @@
 // The features of a dictionary: a table of all of them, and what one answers to and does.
-import { useRef, useState } from "preact/hooks";
+import { useMemo, useRef } from "preact/hooks";
 import { count, format } from "../colour.ts";
+import type { Part } from "../parts/connections.tsx";
 import { Toggle } from "../parts/controls.tsx";
-import { type Facts, type FeatureRecord, type How, recordKey, type Spot, useWritten } from "../parts/feature.ts";
+import { Ahead, type Facts, type FeatureRecord, type How, recordKey, type Spot, useWritten } from "../parts/feature.ts";
 import { FeatureMap } from "../parts/featuremap.tsx";
 import { Frame } from "../parts/frame.tsx";
 import { Filter, Going, Lists } from "../parts/going.tsx";
@@ -26,14 +27,18 @@ interface Traits {
   intervention: How;
   strength: number;
   map: boolean;
+  layer: number | null;
+  head: number | null;
+  neuron: number | null;
   written: number;
   error: string;
 }
 const TRAITS = [
   "title", "facts", "feature", "compare", "example", "whole", "filter", "sort_by", "text", "position", "intervention",
-  "strength", "map", "written", "error",
+  "strength", "map", "layer", "head", "neuron", "written", "error",
 ] as const; // prettier-ignore
 
+const NONE = {};
 const WIDE = 1180; // CSS pixels, from which two features stand side by side next to the table
 
 function FeatureView() {
@@ -43,33 +48,40 @@ function FeatureView() {
   const live = model.get<boolean>("_live");
   const width = useWidth();
   const dark = useDark();
-  const go = (next: number) => next !== feature && set({ feature: next });
-  const beside = (next: number) => set({ compare: next === feature ? null : next });
+  // What goes to the portraits stays the same, so that they are not drawn again for a click elsewhere.
+  const { go, beside, example, part } = useMemo(
+    () => ({
+      go: (next: number) => set({ feature: next }),
+      beside: (next: number) => set({ compare: next === model.get<number>("feature") ? null : next }),
+      example: (of: number, spot: Spot) => set({ example: [of, ...spot] }),
+      part: (chosen: Part) => set(chosen),
+    }),
+    [model],
+  );
 
   const shown = useRecord(feature);
   const other = useRecord(compare ?? feature);
   const records = [shown.record, compare === null ? undefined : other.record].flatMap((record) => record ?? []);
-  const reach = reachOf(records);
+  const [low, high] = reachOf(records);
   const asked = { filter: traits.filter, sort: traits.sort_by, written };
-  const [near, setNear] = useState<number[]>([]); // rows above and below
-  const around = [...near, feature + 1, feature - 1].filter((i) => i >= 0 && i < facts.features);
   const ready = shown.record?.index === feature; // what may be wanted next is asked for when this one is here
-  useTiles(ready ? [...new Set(around)].map(recordKey) : []);
-  const lists = useWritten<Record<string, number[]>>({ what: "lists" }, written) ?? {};
+  const lists = useWritten<Record<string, number[]>>({ what: "lists" }, written) ?? NONE;
 
   const columns = width >= NARROW && (compare === null || width >= WIDE);
   const left = columns ? Math.min(520, Math.max(300, Math.floor(0.36 * width))) : width;
   const right = columns ? width - left - 24 : width;
   const each = compare !== null && right >= 640 ? Math.floor((right - 20) / 2) : right;
+  const { layer, head, neuron } = traits;
   const portrait = (record: FeatureRecord | undefined, number: number, errors: string[]) => (
     <Portrait
       key={number === compare ? "beside" : "shown"}
-      {...{ record, number, errors, facts, written, reach, dark, lists }}
+      {...{ record, number, errors, facts, written, low, high, dark, lists, layer, head, neuron }}
       example={traits.example}
       width={each}
       onGo={go}
       onCompare={beside}
-      onExample={(spot) => set({ example: [number, ...spot] })}
+      onExample={example}
+      onPart={part}
     />
   );
   return (
@@ -97,6 +109,7 @@ function FeatureView() {
           Not written: {traits.error}
         </p>
       )}
+      <Ahead features={ready ? [feature + 1, feature - 1].filter((i) => i >= 0 && i < facts.features) : []} />
       <div class="iw-columns">
         <div style={px({ width: left })}>
           <Filter filter={traits.filter} onFilter={(filter) => set({ filter })} />
@@ -107,9 +120,9 @@ function FeatureView() {
             feature={feature}
             width={left}
             lines={columns ? 26 : 8}
+            ahead={ready}
             onSort={(sort_by) => set({ sort_by })}
             onSelect={go}
-            onBeside={setNear}
           />
           <Lists lists={lists} filter={traits.filter} onFilter={(filter) => set({ filter })} />
           <Toggle label="map of all features" value={traits.map} onChange={(map) => set({ map })} />

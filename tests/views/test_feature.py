@@ -11,7 +11,7 @@ from views.test_tile import unpack
 
 import interpwidgets as iw
 from interpwidgets.errors import InputError
-from interpwidgets.models.train.corpus import document
+from interpwidgets.models.corpora.corpus import document
 from interpwidgets.tokens import show
 from interpwidgets.views import FeatureView
 from interpwidgets.views.feature_tiles import COLUMNS, MAP, ROWS, condition_of
@@ -90,14 +90,16 @@ def test_a_record_is_what_the_store_says(store):
         assert record["histogram"]["counts"] == counts.tolist()
         assert [token for token, _ in record["top_logits"]] == [show(token) for token, _ in feature.top_logits]
         assert [other for other, _ in record["neighbours"]] == [other.index for other in feature.neighbours]
-        groups = record["groups"]
-        assert [group["name"] for group in groups] == ["top", *(g.name for g in reversed(feature.groups))]
-        for group in groups:
-            for shown, example in zip(group["examples"], feature.examples(group["name"]), strict=True):
+        groups = list(reversed(feature.groups))
+        assert [(group["name"], group["count"]) for group in record["groups"]] == [(g.name, g.count) for g in groups]
+        np.testing.assert_allclose([group["high"] for group in record["groups"]], [g.high for g in groups], rtol=1e-6)
+        examples = [record["top"], *ask(view, what="weaker", feature=index)]
+        for name, listed in zip(["top", *(group.name for group in groups)], examples, strict=True):
+            for shown, example in zip(listed, feature.examples(name), strict=True):
                 assert shown["tokens"] == list(example.tokens)
                 assert shown["values"][shown["position"]] == pytest.approx(example.value, rel=1e-7)
                 np.testing.assert_allclose(shown["values"], example.activations, rtol=1e-3)
-        strengths = [g["examples"][0]["values"][g["examples"][0]["position"]] for g in groups if g["examples"]]
+        strengths = [some[0]["values"][some[0]["position"]] for some in examples if some]
         assert strengths == sorted(strengths, reverse=True)  # from the strongest to the weakest
 
 
@@ -453,7 +455,8 @@ def test_a_page_holds_the_feature_and_those_near(store, tmp_path):
     store.set_label(a, HOSTILE)
     view = FeatureView(store, feature=a, whole=True, text=TEXT, intervention="steer")
     stored = [json.loads(entry["key"]) for entry in view.page_state(10)["_opening"]]
-    records = {key["feature"] for key in stored if key["what"] == "record"}
+    records, weaker = ({key["feature"] for key in stored if key["what"] == what} for what in ("record", "weaker"))
+    assert records == weaker
     assert {a, *(near.index for near in store[a].neighbours)} <= records
     whole = {key["context"] for key in stored if key["what"] == "whole"}
     assert {example.context for example in store[a].examples("top")} <= whole
