@@ -169,12 +169,14 @@ class Estimate(Confident):
         right, unit = float(self.oracle()), self._unit
         if abs(answer - right) <= self.within:
             return True, f"It is {right:.3g}{unit}.", {}
+        told = f"It is {right:.3g}{unit}" if self.later else ""  # the lesson has shown it by then
         for mutant in self.mutants:
             if abs(answer - float(mutant.answer())) <= self.within:
-                return False, mutant.why, {"misconception": mutant.name, "advice": mutant.advice}
+                why = f"{told}. {mutant.why}" if told else mutant.why
+                return False, why, {"misconception": mutant.name, "advice": mutant.advice}
         off = f"off by more than {self.within:g}{unit}"
-        if self.later:
-            return False, f"It is {right:.3g}{unit}; you said {answer:.3g}: {off}.", {}
+        if told:
+            return False, f"{told}; you said {answer:.3g}: {off}.", {}
         return False, f"{answer:.3g}{unit} is {off}.", {}
 
 

@@ -213,6 +213,12 @@ def test_a_prediction_is_written_down_and_judged_later():
     assert "It is 0.4" in settled.said
 
 
+def test_a_prediction_that_was_foreseen_is_told_the_number_too():
+    said = estimate(later=True).settled(40.0, 0.5).said
+    assert said.startswith("It is 0.4. That is in percent.")
+    assert "0.4" not in estimate().settled(40.0, 0.5).said
+
+
 def test_predictions_that_came_true_and_that_did_not_are_both_told(monkeypatch):
     right, wrong = estimate(later=True), choice(later=True)
     module = SimpleNamespace(exercises=[right, wrong, function()])
