@@ -72,7 +72,15 @@ if TYPE_CHECKING:
         run,
         steer,
     )
-    from interpwidgets.models import Dictionary, Model, Recording, load, load_dictionary, record
+    from interpwidgets.models import (
+        Dictionary,
+        Model,
+        Recording,
+        load,
+        load_corpus,
+        load_dictionary,
+        record,
+    )
     from interpwidgets.tokens import Tokens
     from interpwidgets.views import (
         AttentionView,
@@ -163,6 +171,7 @@ _HOME = {
     "lens_logit_attribution": "intervene",
     "link": "views",
     "load": "models",
+    "load_corpus": "models",
     "load_dictionary": "models",
     "log_prob": "intervene",
     "logit": "intervene",
@@ -251,6 +260,7 @@ __all__ = [  # `_HOME` in order, spelt out for tools that read this file
     "lens_logit_attribution",
     "link",
     "load",
+    "load_corpus",
     "load_dictionary",
     "log_prob",
     "logit",

@@ -20,6 +20,7 @@ from interpwidgets.features.contexts import cut_corpus
 from interpwidgets.features.corpus import Corpus
 from interpwidgets.features.files import writable
 from interpwidgets.features.stream import Stream
+from interpwidgets.models.corpora import load_corpus
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.model import Model, as_model
 from interpwidgets.models.sites import SITES
@@ -31,6 +32,7 @@ __all__ = ["train_dictionary"]
 
 _BUFFER = 1 << 15  # tokens shuffled together
 _HELD_OUT = 64  # contexts at most that are kept for the figures of the log
+_CONTEXTS = 8000  # of a shipped model's corpus: a million tokens
 _KEPT = 200  # steps between two checkpoints
 _PENALTIES = {"l1": 0.015, "jumprelu": 0.01}
 
@@ -55,7 +57,7 @@ class Recipe:
 
 def train_dictionary(
     model: Model | Any,
-    corpus: Any,
+    corpus: Any = None,
     *,
     site: tuple[str, int | None] = ("resid_post", 2),
     kind: sparse.Trainer = "topk",
@@ -81,7 +83,8 @@ def train_dictionary(
     each active feature, or each unit of activation, as a share of the variance. The rate rises over a twentieth of the
     steps and falls as a cosine; unless it is given, it is 0.002 √(512 / width).
 
-    The corpus is what `FeatureStore.build` takes. Contexts of at most `context` tokens are shuffled by the seed, and
+    The corpus is what `FeatureStore.build` takes; of a shipped model, by default, text as it was trained on
+    (`load_corpus`). Contexts of at most `context` tokens are shuffled by the seed, and
     gone through as often as steps ask for; of them, one in twenty, up to 64, is held out. With a `folder`, checkpoints
     are written there, a run that was stopped goes on from the last one to the same weights as without the stop, and
     the dictionary is written in SAELens' layout; resume=False starts anew. Raises InputError for a site that the model
@@ -104,6 +107,8 @@ def train_dictionary(
         rate=0.002 * (512 / width) ** 0.5 if rate is None else float(rate),
         warm_up=max(1, steps // 20), seed=seed,
     )  # fmt: skip
+    if corpus is None:
+        corpus = load_corpus(model.name, contexts=_CONTEXTS, length=min(context, 128), side="train", seed=seed)
     draft = _new(recipe, model, _width(model, name, layer))
     with _folder(folder) as out, cut_corpus(corpus, model, draft, context) as (cut, found), writable(out):
         task = Training(recipe, model, draft, cut, found.sha256)

@@ -120,16 +120,22 @@ def causal_trace(
     trace = CausalTrace(one.tokens[0], at, added)
     for site in over:
         width = 1 if site == "resid_post" else window
-        show = None if into is None else partial(_show, into, trace, _OVER[site])
+        add = partial(_with, trace, _OVER[site])
+        show = None if into is None else partial(_then, add, into)
         found = _restored(engine, clean, site, rec, width, min(at), seed, progress, show)
-        trace = replace(trace, **{_OVER[site]: found})
+        trace = add(found)
         if not found.done.all():
             break  # interrupted
     return trace
 
 
-def _show(into: Callable[[CausalTrace], object], trace: CausalTrace, name: str, effects: Effects) -> None:
-    into(replace(trace, **{name: effects}))
+def _with(trace: CausalTrace, name: str, effects: Effects) -> CausalTrace:
+    change: dict[str, Any] = {name: effects}
+    return replace(trace, **change)
+
+
+def _then(add: Callable[[Effects], CausalTrace], into: Callable[[CausalTrace], object], effects: Effects) -> None:
+    into(add(effects))
 
 
 def _restored(

@@ -11,6 +11,7 @@ except ImportError as error:
         "Views of NumPy arrays work without."
     ) from error
 
+from interpwidgets.models.corpora import load_corpus
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.dictionary_files import load_dictionary
 from interpwidgets.models.load import load, shipped
@@ -27,6 +28,7 @@ __all__ = [
     "Recording",
     "Scorecard",
     "load",
+    "load_corpus",
     "load_dictionary",
     "record",
     "scorecard",

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import interpwidgets as iw
-from interpwidgets.models.train import storyteller
+from interpwidgets.models.corpora import storyteller
 
 torch.set_num_threads(1)
 

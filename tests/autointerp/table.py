@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import interpwidgets as iw
-from interpwidgets.models.train import storyteller
+from interpwidgets.models.corpora import storyteller
 from interpwidgets.models.train.dictionaries import untrained
 
 BEGIN, END = "<!-- written by `make labels` -->", "<!-- end -->"

@@ -12,9 +12,9 @@ import interpwidgets as iw
 from interpwidgets.autointerp import Investigation, investigate
 from interpwidgets.autointerp.investigate import NONE
 from interpwidgets.errors import InputError
+from interpwidgets.models.corpora import storyteller
+from interpwidgets.models.corpora.storybook import TOKEN_ID
 from interpwidgets.models.dictionary import Dictionary
-from interpwidgets.models.train import storyteller
-from interpwidgets.models.train.storybook import TOKEN_ID
 
 torch.set_num_threads(1)
 TRUTH = ("the", "a")

@@ -15,9 +15,9 @@ import interpwidgets as iw
 from interpwidgets.errors import InputError
 from interpwidgets.features.absorption import Pairs
 from interpwidgets.features.report import ratio
+from interpwidgets.models.corpora.storyteller import batch
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.train.concepts import labelled
-from interpwidgets.models.train.storyteller import batch
 
 SEED = secrets.randbits(30)  # a failure prints it
 

@@ -11,9 +11,9 @@ from models import zoo
 
 import interpwidgets as iw
 from interpwidgets.intervene.direct import direct_logit_attribution
+from interpwidgets.models.corpora.corpus import BOS, ORDINARY
 from interpwidgets.models.record import record
 from interpwidgets.models.scores import repeated_tokens
-from interpwidgets.models.train.corpus import BOS, ORDINARY
 
 torch.set_num_threads(1)
 SEED = secrets.randbits(32)  # a failure prints it

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interpwidgets.models.train import corpus
-from interpwidgets.models.train.corpus import BOS, PAD, TOKEN_ID, UNK, batch, document, repeat_row, side_of, text_row
+from interpwidgets.models.corpora import corpus
+from interpwidgets.models.corpora.corpus import BOS, PAD, TOKEN_ID, UNK, batch, document, repeat_row, side_of, text_row
+from interpwidgets.models.corpora.words import CAPITALS, SLOTS, SPECIALS, WORDS
 from interpwidgets.models.train.tokenizer import word_tokenizer
-from interpwidgets.models.train.words import CAPITALS, SLOTS, SPECIALS, WORDS
 
 SEED = secrets.randbits(32)  # fresh in every session; a failure prints it
 seeds = st.integers(0, 2**32)

@@ -19,9 +19,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interpwidgets as iw
+from interpwidgets.models.corpora.corpus import BOS, ORDINARY
 from interpwidgets.models.scores import attention_patterns, copy_accuracy, head_scores, repeated_tokens
 from interpwidgets.models.train.cards.induction import LENGTH, MEASURES, mean_of, roles, unread, without
-from interpwidgets.models.train.corpus import BOS, ORDINARY
 from interpwidgets.models.train.induction import Recipe, new_model
 from interpwidgets.models.train.tokenizer import word_tokenizer
 

@@ -13,11 +13,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import interpwidgets as iw
+from interpwidgets.models.corpora.storybook import TOKEN_ID
+from interpwidgets.models.corpora.storyteller import batch
+from interpwidgets.models.corpora.tasks import TASKS, Instance
 from interpwidgets.models.scores import token_losses
 from interpwidgets.models.train.cards.storyteller import MEASURES
-from interpwidgets.models.train.storybook import TOKEN_ID
-from interpwidgets.models.train.storyteller import Recipe, Storyteller, batch, task_accuracy, task_mass
-from interpwidgets.models.train.tasks import TASKS, Instance
+from interpwidgets.models.train.storyteller import Recipe, Storyteller, task_accuracy, task_mass
 from interpwidgets.models.training.loop import train
 
 FOLDER = Path(iw.__file__).parent / "models" / "systems" / "storyteller-4l"

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 import interpwidgets as iw
+from interpwidgets.models.corpora.storybook import TOKEN_ID
+from interpwidgets.models.corpora.storyteller import batch
 from interpwidgets.models.dictionary_files import dictionary_names
 from interpwidgets.models.splice import read, replaced
 from interpwidgets.models.train.cards import dictionaries as card
 from interpwidgets.models.train.concepts import CLASSES, labelled
 from interpwidgets.models.train.dictionaries import Dictionaries, Recipe, untrained
 from interpwidgets.models.train.explain import Half, explained
-from interpwidgets.models.train.storybook import TOKEN_ID
-from interpwidgets.models.train.storyteller import batch
 from interpwidgets.models.training.loop import train
 from interpwidgets.models.training.sparse import _Step
 

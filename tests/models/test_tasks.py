@@ -8,11 +8,12 @@ from random import Random
 
 import pytest
 
-from interpwidgets.models.train.corpus import TOKEN_ID as SMALL
-from interpwidgets.models.train.storybook import BRACKETS, FACTS, NUMBERS, PLURALS, TOKEN_ID
-from interpwidgets.models.train.storyteller import Recipe, Storyteller, batch, questions
-from interpwidgets.models.train.tasks import TASKS, Instance, facts_on
-from interpwidgets.models.train.words import CAPITALS, SLOTS
+from interpwidgets.models.corpora.corpus import TOKEN_ID as SMALL
+from interpwidgets.models.corpora.storybook import BRACKETS, FACTS, NUMBERS, PLURALS, TOKEN_ID
+from interpwidgets.models.corpora.storyteller import batch
+from interpwidgets.models.corpora.tasks import TASKS, Instance, facts_on
+from interpwidgets.models.corpora.words import CAPITALS, SLOTS
+from interpwidgets.models.train.storyteller import Recipe, Storyteller, questions
 
 SEED = secrets.randbits(32)  # a failure prints it
 NAMES = set(SLOTS["name"])

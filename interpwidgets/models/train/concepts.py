@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from interpwidgets.models.train.corpus import BOS, document
-from interpwidgets.models.train.storybook import BRACKETS, INSTRUMENTS, NUMBERS, PLURALS, TOKEN_ID, VERBS
-from interpwidgets.models.train.tasks import TASKS
-from interpwidgets.models.train.words import CAPITALS, SLOTS
+from interpwidgets.models.corpora.corpus import BOS, document
+from interpwidgets.models.corpora.storybook import BRACKETS, INSTRUMENTS, NUMBERS, PLURALS, TOKEN_ID, VERBS
+from interpwidgets.models.corpora.tasks import TASKS
+from interpwidgets.models.corpora.words import CAPITALS, SLOTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import Tensor
 
-    from interpwidgets.models.train.tasks import Instance
+    from interpwidgets.models.corpora.tasks import Instance
 
 __all__ = ["CLASSES", "Labelled", "labelled"]
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from interpwidgets.models.corpora.storyteller import batch
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.load import load
 from interpwidgets.models.model import Model
@@ -25,9 +26,9 @@ from interpwidgets.models.training.optimiser import Optimiser
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from interpwidgets.models.corpora.corpus import Side
     from interpwidgets.models.dictionary import Kind
     from interpwidgets.models.sites import Site
-    from interpwidgets.models.train.corpus import Side
     from interpwidgets.models.training.runs import Run
 
 __all__ = ["NAME", "Bundle", "Dictionaries", "Part", "Recipe", "assemble", "parts", "untrained"]
@@ -185,7 +186,7 @@ class Dictionaries(Task):
         """Read the activations of one batch in both models, without those of `<bos>`, which are like no other."""
         r = self.recipe
         # Batches of other seeds than those that the model was trained on.
-        tokens = torch.tensor(storyteller.batch(10_000 + r.seed, number, r.rows, r.length, r.repeats, side))
+        tokens = torch.tensor(batch(10_000 + r.seed, number, r.rows, r.length, r.repeats, side))
         found: Activations = {}
         for trained, model in self.sources.items():
             sites = {site for part in self.model.parts if part.trained == trained for site in (part.reads, part.writes)}

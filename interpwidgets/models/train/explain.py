@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from interpwidgets.models.train.storybook import TOKEN_ID
+from interpwidgets.models.corpora.storybook import TOKEN_ID
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interpwidgets.models.corpora.corpus import BOS, ORDINARY, PAD, TOKEN_ID, UNK, batch
 from interpwidgets.models.scores import copy_accuracy, repeated_tokens, token_losses
-from interpwidgets.models.train.corpus import BOS, ORDINARY, PAD, TOKEN_ID, UNK, batch
 from interpwidgets.models.train.gpt2 import new_gpt2, waves
 from interpwidgets.models.train.tokenizer import word_tokenizer
 from interpwidgets.models.training.loop import Task

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from interpwidgets.models.corpora.corpus import BOS, PAD, UNK
+from interpwidgets.models.corpora.storybook import TOKEN_ID
+from interpwidgets.models.corpora.storyteller import batch
+from interpwidgets.models.corpora.tasks import TASKS
 from interpwidgets.models.scores import copy_accuracy, repeated_tokens, token_losses
-from interpwidgets.models.train.corpus import BOS, PAD, UNK, document, repeat_row
 from interpwidgets.models.train.gpt2 import GELU, new_gpt2, waves
-from interpwidgets.models.train.storybook import TOKEN_ID
-from interpwidgets.models.train.tasks import TASKS
 from interpwidgets.models.train.tokenizer import word_tokenizer
 from interpwidgets.models.training.loop import Task
 from interpwidgets.models.training.optimiser import Optimiser
@@ -20,17 +21,11 @@ from interpwidgets.models.training.optimiser import Optimiser
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from interpwidgets.models.train.corpus import Side
-    from interpwidgets.models.train.tasks import Instance
+    from interpwidgets.models.corpora.tasks import Instance
 
-__all__ = ["NAME", "Recipe", "Storyteller", "batch", "new_model", "questions", "task_accuracy", "task_mass"]
+__all__ = ["NAME", "Recipe", "Storyteller", "new_model", "questions", "task_accuracy", "task_mass"]
 
 NAME = "storyteller-4l"
-
-_SHARES = {
-    "story": 20, "ioi_pair": 12, "ioi_triple": 14, "facts": 26, "geography": 2, "agreement": 5, "quotes": 5,
-    "brackets": 6, "greater": 5, "succession": 3, "binding": 5,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,26 +64,6 @@ def new_model(recipe: Recipe) -> Any:
     with torch.no_grad():
         model.transformer.wpe.weight.copy_(waves(recipe.context, recipe.width) * recipe.position_scale)
     return model
-
-
-def text_row(rng: Random, length: int, side: Side) -> list[int]:
-    """Write `length` token ids of stories and tasks: `<bos>`, then one after another, the last one cut."""
-    ids = [BOS]
-    kinds, shares = list(_SHARES), list(_SHARES.values())
-    while len(ids) < length:
-        (kind,) = rng.choices(kinds, shares)
-        if kind == "story":
-            ids += [TOKEN_ID[word] for sentence in document(rng, side) for word in sentence]
-        else:
-            ids += [*(TOKEN_ID[word] for word in TASKS[kind](rng, side).words), TOKEN_ID["."]]
-    return ids[:length]
-
-
-def batch(seed: int, step: int, rows: int, length: int, repeats: float, side: Side = "train") -> list[list[int]]:
-    """Write the rows [row, position] of one training step; the share `repeats` of them are random words, repeated."""
-    rng = Random(f"storyteller {side} {seed} {step}")  # noqa: S311  a corpus, not a secret
-    number = round(rows * repeats)
-    return [repeat_row(rng, length) if row < number else text_row(rng, length, side) for row in range(rows)]
 
 
 class Storyteller(Task):

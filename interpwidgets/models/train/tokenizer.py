@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from interpwidgets.models.train.corpus import BOS, TOKEN_ID
-from interpwidgets.models.train.words import SPECIALS
+from interpwidgets.models.corpora.corpus import BOS, TOKEN_ID
+from interpwidgets.models.corpora.words import SPECIALS
 
 __all__ = ["word_tokenizer"]
 

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch.nn import functional as F
 
+from interpwidgets.models.corpora.storybook import BRACKETS, TOKEN_ID
+from interpwidgets.models.corpora.storyteller import batch
+from interpwidgets.models.corpora.tasks import brackets
 from interpwidgets.models.dictionary import Dictionary
 from interpwidgets.models.dictionary_files import dictionary_names, load_dictionary
 from interpwidgets.models.load import load
@@ -25,9 +28,7 @@ from interpwidgets.models.train.card import measured_table, rounded
 from interpwidgets.models.train.concepts import CLASSES, labelled
 from interpwidgets.models.train.dictionaries import NAME, Dictionaries, Recipe, assemble, untrained
 from interpwidgets.models.train.explain import Half, explained
-from interpwidgets.models.train.storybook import BRACKETS, TOKEN_ID
 from interpwidgets.models.train.system import System
-from interpwidgets.models.train.tasks import brackets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -131,8 +132,8 @@ def load_bundle(folder: Path) -> Bundle:
 def measure(bundle: Bundle, seed: int) -> dict[str, float]:
     """Measure a bundle on text drawn from `seed`; the names are those of MEASURES, in order."""
     rng = Random(f"dictionaries {seed}")  # noqa: S311  a test sample, not a secret
-    batch = storyteller.batch(rng.getrandbits(32), -3, FIT_ROWS, LENGTH, 0.2, "heldout")
-    found = _fits(bundle, torch.tensor(batch))
+    rows = batch(rng.getrandbits(32), -3, FIT_ROWS, LENGTH, 0.2, "heldout")
+    found = _fits(bundle, torch.tensor(rows))
     halves = [Text.of(bundle, labelled(rng.getrandbits(32), ROWS, LENGTH)) for _ in range(2)]
     for name, one in bundle.dictionaries.items():
         found |= {f"{name}_{key}": value for key, value in _sparsity(name, one, halves).items()}

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from interpwidgets.intervene import Ablate, Patch, run
+from interpwidgets.models.corpora.corpus import BOS, ORDINARY, batch
 from interpwidgets.models.load import checkpoints, load
 from interpwidgets.models.record import record
 from interpwidgets.models.scores import copy_accuracy, head_scores, in_context_score, repeated_tokens, token_losses
 from interpwidgets.models.train.card import blanks, measured_table, rounded
-from interpwidgets.models.train.corpus import BOS, ORDINARY, batch
 from interpwidgets.models.train.induction import NAME, Induction, Recipe
 from interpwidgets.models.train.system import System
 

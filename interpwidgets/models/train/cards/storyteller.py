@@ -21,22 +21,22 @@ from interpwidgets.intervene import (
     patch_sweep,
     run,
 )
+from interpwidgets.models.corpora.corpus import BOS, UNK
+from interpwidgets.models.corpora.storybook import FACTS, TOKEN_ID
+from interpwidgets.models.corpora.storyteller import batch
+from interpwidgets.models.corpora.tasks import TASKS, Instance
 from interpwidgets.models.record import record
 from interpwidgets.models.scores import copy_accuracy, head_scores, repeated_tokens, token_losses
 from interpwidgets.models.train.card import blanks, measured_table
-from interpwidgets.models.train.corpus import BOS, UNK
-from interpwidgets.models.train.storybook import FACTS, TOKEN_ID
 from interpwidgets.models.train.storyteller import (
     NAME,
     Recipe,
     Storyteller,
-    batch,
     questions,
     task_accuracy,
     task_mass,
 )
 from interpwidgets.models.train.system import System
-from interpwidgets.models.train.tasks import TASKS, Instance
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -14,7 +14,7 @@ from itertools import accumulate
 from random import Random
 from typing import Any
 
-from interpwidgets.models.train.corpus import Side
+from interpwidgets.models.corpora.corpus import Side
 from interpwidgets.models.train.known.graph import Edge, Graph, Known, Node, Place, Prompt, Values, side_of
 
 __all__ = ["BRACKETS"]

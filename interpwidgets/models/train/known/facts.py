@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from random import Random
 from typing import Any
 
-from interpwidgets.models.train.corpus import Side
+from interpwidgets.models.corpora.corpus import Side
+from interpwidgets.models.corpora.words import CAPITALS, SLOTS
 from interpwidgets.models.train.known.graph import Edge, Graph, Known, Node, Place, Prompt, Values, side_of
-from interpwidgets.models.train.words import CAPITALS, SLOTS
 
 __all__ = ["FACTS", "PEOPLE"]
 

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from interpwidgets.models.train.corpus import Side
+from interpwidgets.models.corpora.corpus import Side
 
 __all__ = ["Component", "Edge", "Graph", "Known", "Node", "Place", "Prompt", "Values", "side_of"]
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from interpwidgets.models.train.corpus import BOS, PAD
+from interpwidgets.models.corpora.corpus import BOS, PAD
+from interpwidgets.models.corpora.words import SPECIALS
 from interpwidgets.models.train.gpt2 import GELU, new_gpt2, waves
 from interpwidgets.models.train.known.exchange import Exchange, exchanged, recorded
 from interpwidgets.models.train.known.readout import ReadingOptimiser, ReadOuts
 from interpwidgets.models.train.tokenizer import word_tokenizer
-from interpwidgets.models.train.words import SPECIALS
 from interpwidgets.models.training.loop import Task
 
 if TYPE_CHECKING:

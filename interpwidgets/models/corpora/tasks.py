@@ -16,9 +16,9 @@ from collections.abc import Callable
 from random import Random
 from typing import NamedTuple
 
-from interpwidgets.models.train.corpus import HELDOUT_SHARE, Side, side_of
-from interpwidgets.models.train.storybook import BRACKETS, FACTS, NUMBERS, PARAPHRASES, PLURALS, VERBS, Fact
-from interpwidgets.models.train.words import CAPITALS, SLOTS
+from interpwidgets.models.corpora.corpus import HELDOUT_SHARE, Side, side_of
+from interpwidgets.models.corpora.storybook import BRACKETS, FACTS, NUMBERS, PARAPHRASES, PLURALS, VERBS, Fact
+from interpwidgets.models.corpora.words import CAPITALS, SLOTS
 
 __all__ = ["TASKS", "Instance", "facts_on"]
 

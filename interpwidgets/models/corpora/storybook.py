@@ -10,8 +10,8 @@ from __future__ import annotations
 from random import Random
 from typing import NamedTuple
 
-from interpwidgets.models.train import corpus
-from interpwidgets.models.train.words import CAPITALS, SLOTS
+from interpwidgets.models.corpora import corpus
+from interpwidgets.models.corpora.words import CAPITALS, SLOTS
 
 __all__ = ["BRACKETS", "FACTS", "NUMBERS", "PARAPHRASES", "PLURALS", "TOKEN_ID", "VERBS", "Fact", "Person"]
 

@@ -17,7 +17,7 @@ import zlib
 from random import Random
 from typing import TYPE_CHECKING, Literal
 
-from interpwidgets.models.train.words import CAPITALS, SLOTS, SPECIALS, WORDS
+from interpwidgets.models.corpora.words import CAPITALS, SLOTS, SPECIALS, WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
