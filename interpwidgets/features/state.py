@@ -52,13 +52,19 @@ class Active(NamedTuple):
     def windows(self, which: Ints, scale: Scale) -> Bytes:
         """What the same feature does around activations: codes [n, WINDOW], 0 beyond the context."""
         found = np.zeros((len(which), WINDOW), dtype=np.uint8)
-        rows = np.arange(len(which))
-        for step in range(-BEFORE, AFTER + 1):
-            there = np.clip(which + step, 0, len(self.token) - 1)
-            place = self.token[there] - self.token[which] + BEFORE
-            same = (self.feature[there] == self.feature[which]) & (self.context[there] == self.context[which])
-            same &= (place >= 0) & (place < WINDOW)
-            found[rows[same], place[same]] = scale.codes(self.value[there[same]])
+        found[:, BEFORE] = scale.codes(self.value[which])
+        for way, reach in ((-1, BEFORE), (1, AFTER)):
+            rows = np.arange(len(which))
+            for step in range(1, reach + 1):  # from one activation to the next, while there is one in the window
+                here = which[rows]
+                there = np.clip(here + way * step, 0, len(self.token) - 1)
+                place = self.token[there] - self.token[here]
+                inside = (self.feature[there] == self.feature[here]) & (self.context[there] == self.context[here])
+                inside &= (way * place > 0) & (way * place <= reach)
+                rows = rows[inside]
+                if not len(rows):
+                    break
+                found[rows, place[inside] + BEFORE] = scale.codes(self.value[there[inside]])
         return found
 
 

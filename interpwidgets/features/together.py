@@ -16,7 +16,8 @@ __all__ = ["Together"]
 
 _SQUARE = 1 << 25  # pairs of features that may have a count each in memory: 128 MB
 _CHUNK = 1 << 24  # numbers of a block of tokens × features: 64 MB
-_DEARER = 1000  # times that a pair costs more in a sparse product than in a dense one
+_DEARER = 250  # times that a pair costs more where it is counted alone than in a dense product
+_MANY = 1 << 16  # features from which a count for each of them, of each feature, is too much
 _TWICE = 2  # tokens at which two features are active together, at least, to be neighbours by it
 
 
@@ -59,13 +60,19 @@ class Together:
             everyone = np.arange(len(self._dense))
             yield from ((everyone, counts) for counts in self._dense[first:last])
             return
+        if self._by_token.shape[1] < _MANY:
+            everyone = np.arange(self._by_token.shape[1])
+            for feature in range(first, last):
+                tokens = self._by_feature.indices[slice(*self._by_feature.indptr[feature : feature + 2])]
+                yield everyone, np.bincount(self._by_token[tokens].indices, minlength=len(everyone))
+            return
         both = (self._by_feature[:, first:last].T @ self._by_token).tocsr()
         for start, end in zip(both.indptr, both.indptr[1:], strict=False):
             yield both.indices[start:end].astype(np.int64), both.data[start:end]
 
 
 def _dearer(active: Active, n_features: int) -> bool:
-    """Whether a sparse product of [token, feature] with itself would cost more than a dense one."""
+    """Whether going through the pairs of each token would cost more than a dense product [feature, token, feature]."""
     each = np.bincount(active.token - _range(active)[0])  # [token], features that are active there
     return float((each.astype(float) ** 2).sum()) * _DEARER > len(each) * n_features**2
 

@@ -1,4 +1,4 @@
-"""Who is active with whom, in both of the ways it is counted, against a loop over all pairs."""
+"""Who is active with whom, in each of the ways it is counted, against a loop over all pairs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ def shards(rng: np.random.Generator, share: float) -> tuple[list[Active], np.nda
     return parts, on
 
 
-@pytest.mark.parametrize("dense", [True, False])
+@pytest.mark.parametrize(("dense", "many"), [(True, 0), (False, 0), (False, N + 1)])
 @pytest.mark.parametrize("share", [0.02, 0.3])
-def test_partners_are_those_of_a_loop_over_pairs(monkeypatch, fresh, dense, share):
+def test_partners_are_those_of_a_loop_over_pairs(monkeypatch, fresh, dense, many, share):
     monkeypatch.setattr(together, "_dearer", lambda *_: dense)
+    monkeypatch.setattr(together, "_MANY", many)
     monkeypatch.setattr(together, "_CHUNK", 7 * N)  # blocks of seven tokens
     parts, on = shards(fresh, share)
     first, last = 2, N - 1
