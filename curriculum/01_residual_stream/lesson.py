@@ -292,7 +292,7 @@ for what, first, second in (
 # *other* sentences. It must fail.
 
 # %%
-from interpwidgets.models.train.tasks import ioi_pair
+from interpwidgets.models.corpora.tasks import ioi_pair
 
 
 def ends(side, seed, count):

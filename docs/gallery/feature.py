@@ -13,7 +13,7 @@ import random
 import tempfile
 
 import interpwidgets as iw
-from interpwidgets.models.train.corpus import document
+from interpwidgets.models.corpora.corpus import document
 
 model, sae = iw.load("storyteller-4l"), iw.load_dictionary("storyteller-4l-sae")
 rng = random.Random(0)
