@@ -1,4 +1,4 @@
-# %% [markdown] minutes=80
+# %% [markdown] minutes=95
 # # Heads: where they look, what they carry, and two that work together
 #
 # *lion bread clock river flute tiger lemon lion bread clock river …*
@@ -7,7 +7,7 @@
 # else. How?
 #
 # You will look, measure, intervene, and in the end write the mechanism into empty weights with your own hands. It takes
-# about 80 minutes; after part 3 is a good moment for a walk.
+# about an hour and a half; after part 3 is a good moment for a walk.
 #
 # Read along, or afterwards: Elhage et al. 2021, [A Mathematical Framework for Transformer Circuits][framework], and
 # Olsson et al. 2022, [In-context Learning and Induction Heads][induction].
@@ -125,11 +125,11 @@ if ours is not None:
 #
 # Attention 0.9 to a token whose value is next to nothing moves next to nothing. So the view can show more than where a
 # head looks: `weigh="value"` multiplies by the length of what is carried, `weigh="logit"` by what it adds to the logit
-# of the word that really comes next (so the prompt has one word more here, and its last row means nothing). What
-# survives in layer 1? And in layer 0?
+# of the word that really comes next; after the last, where none comes, of the word that the model expects. What survives
+# in layer 1? And in layer 0?
 
 # %%
-iw.AttentionView(iw.record(model, text + " flute"), layer=1, head=2, query=11, weigh="logit")
+iw.AttentionView(iw.record(model, text), layer=1, head=2, query=11, weigh="logit")
 
 # %% [markdown]
 # That is only the direct way, from the head straight to the logits. A head whose work is read by other heads is nearly

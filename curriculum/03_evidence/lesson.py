@@ -1,4 +1,4 @@
-# %% [markdown] minutes=60
+# %% [markdown] minutes=65
 # # Evidence: ablate, patch, attribute
 #
 # In module 2 a stripe below the diagonal looked as if a head copied words. It looked. A pattern of attention is where a

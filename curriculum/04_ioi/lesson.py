@@ -1,4 +1,4 @@
-# %% [markdown] minutes=60
+# %% [markdown] minutes=70
 # # A circuit end to end: who got the book?
 #
 # *When anna and ben went to the park, ben gave a book to …* You say *anna* without effort. How do you know? Ben is said
