@@ -1,4 +1,5 @@
 // The ways through a dictionary: from feature to feature, by a filter, by the lists that the reader keeps.
+import type { InputHTMLAttributes } from "preact";
 import { useEffect, useLayoutEffect, useState } from "preact/hooks";
 import { type Asked, blockOf, useRows } from "./rows.tsx";
 
@@ -41,15 +42,14 @@ export function Going({
   const number = (label: string, value: number | null, onNumber: (value: number) => void) => (
     <label>
       {label}{" "}
-      <input
+      <Draft
         type="number"
         min={0}
         max={last}
-        value={value ?? ""}
-        onChange={(event) => {
-          const to = event.currentTarget.valueAsNumber;
-          if (to >= 0 && to <= last) onNumber(Math.floor(to));
-          else event.currentTarget.value = String(value ?? "");
+        value={String(value ?? "")}
+        onEnd={(written) => {
+          const to = Math.floor(Number(written));
+          if (written && to >= 0 && to <= last) onNumber(to);
         }}
       />
     </label>
@@ -86,17 +86,33 @@ export function Going({
   );
 }
 
+/** A field whose text is the reader's until it is entered or left, whatever is drawn again meanwhile. */
+function Draft({ value, onEnd, ...rest }: InputHTMLAttributes & { value: string; onEnd: (written: string) => void }) {
+  const [own, setOwn] = useState<string | null>(null);
+  return (
+    <input
+      {...rest}
+      value={own ?? value}
+      onInput={(event) => setOwn(event.currentTarget.value)}
+      onChange={(event) => {
+        setOwn(null);
+        onEnd(event.currentTarget.value);
+      }}
+    />
+  );
+}
+
 /** A number, a word, or a condition. */
 export function Filter({ filter, onFilter }: { filter: string; onFilter: (filter: string) => void }) {
   return (
     <label class="iw-filter">
-      <input
+      <Draft
         type="search"
         aria-label="filter: a number, a word, or a condition"
         title="A number; a word in labels, notes and tokens; or a condition over the columns, as in store.query"
         placeholder="31, a word, or density < 0.01 and max_activation > 20"
         value={filter}
-        onChange={(event) => onFilter(event.currentTarget.value)}
+        onEnd={onFilter}
       />
     </label>
   );

@@ -3,7 +3,8 @@ import { afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { page, userEvent } from "vitest/browser";
 import feature from "../views/feature.tsx";
 import { endAll, rgb, show, styled } from "./text.ts";
-import { HOSTILE, model, type Written } from "./feature.ts";
+import { jsonTile } from "./fake.ts";
+import { HOSTILE, model, record, type Written } from "./feature.ts";
 
 beforeAll(styled);
 beforeEach(() => page.viewport(1300, 1200));
@@ -187,6 +188,27 @@ test("back and forward, by number, at random, and to a neighbour", async () => {
   await expect.poll(() => fake.saved.feature).toBe(31); // of those that pass
 });
 
+test("what is being written in a field stays, whatever comes meanwhile", async () => {
+  const fake = model(1000);
+  const shown = await open(fake);
+  await expect.poll(() => lines(shown).length).toBe(33);
+  const [number, filter] = [shown.one<HTMLInputElement>("input[type=number]"), shown.one<HTMLInputElement>(".iw-filter input")]; // prettier-ignore
+  await userEvent.fill(number, "50");
+  fake.change("written", 1); // all of it is drawn again
+  await expect.poll(() => fake.asked.flat().some((key) => key.includes('"written":1'))).toBe(true);
+  expect(number.value).toBe("50");
+  await userEvent.keyboard("{Enter}");
+  expect(fake.saved.feature).toBe(50);
+  await userEvent.fill(filter, "density <");
+  fake.change("written", 2);
+  await expect.poll(() => fake.asked.flat().some((key) => key.includes('"written":2'))).toBe(true);
+  expect(filter.value).toBe("density <");
+  await userEvent.fill(number, "1000"); // there is none
+  await userEvent.keyboard("{Enter}");
+  await expect.poll(() => number.value).toBe("50");
+  expect(fake.saved.filter).toBe("density <"); // left, and so entered
+});
+
 test("two features side by side, each with its own examples", async () => {
   const fake = model(1000);
   const shown = await open(fake);
@@ -202,6 +224,61 @@ test("two features side by side, each with its own examples", async () => {
   expect(shown.all("article").map((each) => each.querySelectorAll(".iw-examples .iw-active").length)).toEqual([0, 1]);
   await userEvent.click(button(shown, "only one"));
   expect(fake.saved.compare).toBe(null);
+});
+
+test("what it reads from and writes to: signs, what is by chance, and where a click goes", async () => {
+  const fake = model(100);
+  const shown = await open(fake);
+  await expect.poll(() => lines(shown).length).toBe(33);
+  expect(fake.asked.flat().some((key) => key.includes('"connections"'))).toBe(false); // it may take a model's pass
+  await userEvent.click(shown.all("label").find((each) => each.textContent.includes("reads from, writes to"))!);
+  expect(fake.saved.connections).toBe(true);
+  const rows = () => shown.all(".iw-linked");
+  await expect.poll(() => rows().map((row) => row.querySelector("span")!.textContent.trim())).toEqual([
+    "L0H2", "L1 neuron 141", HOSTILE, "L2H3 by v", "40 f40 → cat dog",
+  ]); // prettier-ignore
+  expect(rows().map((row) => row.querySelector(".iw-bar")!.textContent)).toEqual(["0.12", "−0.4", "0.23", "0.1", "−0.21"]); // prettier-ignore
+  expect(rows().map((row) => row.classList.contains("iw-by-chance"))).toEqual([false, false, true, false, true]);
+  expect(rows()[1]!.querySelector("i")!.className).toBe("iw-below");
+  expect(shown.text(".iw-connections")).toContain("a hypothesis, to be ablated");
+  expect(shown.text(".iw-connections")).toContain("what the neurons of layer 3 read; experts");
+  await userEvent.click(rows()[3]!);
+  expect([fake.saved.layer, fake.saved.head, fake.saved.neuron]).toEqual([2, 3, null]);
+  await expect.poll(() => rows()[3]!.getAttribute("aria-pressed")).toBe("true");
+  await userEvent.click(rows()[1]!);
+  expect([fake.saved.layer, fake.saved.head, fake.saved.neuron]).toEqual([1, null, 141]);
+  await userEvent.click(rows()[4]!);
+  expect(fake.saved.feature).toBe(40);
+});
+
+test("a line holds what fits, and is whole where there is room", async () => {
+  const fake = model(10);
+  const many = Array.from({ length: 32 }, (_, i) => `w${i}`);
+  const wide = { tokens: many, values: many.map(() => 0), position: 20, context: 0, start: 0 };
+  const own = fake.tile;
+  fake.tile = (key) => (key.what === "record" ? jsonTile({ ...record(key.feature as number), top: [wide] }) : own(key));
+  const shown = await open(fake, 900);
+  await expect.poll(() => shown.text(".iw-kwic .iw-peak")).toBe("w20");
+  const line = lines(shown)[0]!;
+  const left = line.querySelector(".iw-kwic-left")!.getBoundingClientRect();
+  const first = tokens(line)[0]!.getBoundingClientRect();
+  expect(tokens(line).length).toBeLessThan(32);
+  expect(first.left).toBeLessThanOrEqual(left.left + 1); // cut off: no gap where a token would have fitted
+  expect(tokens(line).at(-1)!.textContent).toBe("w31");
+});
+
+test("the effect of ablation is shown of the examples that have it", async () => {
+  const fake = model(10);
+  const own = fake.tile;
+  const some = record(3).top.map((example) => ({ ...example, effects: [0, -0.5, 1, 0, 0] }));
+  fake.tile = (key) => (key.what === "record" ? jsonTile({ ...record(key.feature as number), top: some }) : own(key));
+  const shown = await open(fake);
+  await expect.poll(() => lines(shown).length).toBe(33);
+  await userEvent.click(button(shown, "effect of ablation"));
+  await expect.poll(() => lines(shown).length).toBe(33); // the weaker ones have none
+  const colour = (line: number, token: number) => tokens(lines(shown)[line]!)[token]!.style.background;
+  expect(colour(0, 2)).not.toBe("");
+  expect(colour(2, 2)).toBe("");
 });
 
 test("what the reader writes is said once each, and shown when it is written", async () => {

@@ -74,6 +74,20 @@ export function model(features: number, traits: object = {}, said: Record<number
       return jsonTile({ columns: COLUMNS, total, rows });
     }
     if (what === "whole") return jsonTile({ tokens: ["a", "b", "c", "the", HOSTILE, `f${feature}`, "sat", "␣on"], values: key.context === 1 ? null : [0, 4, 0, 0, 2, 8, 0, 0] }); // prettier-ignore
+    if (what === "connections")
+      return jsonTile({
+        reads: [
+          { kind: "head", count: 8, chance: 0.09, top: [[0, 2, "", 1.72, 0.12, null]] },
+          { kind: "neuron", count: 1024, chance: 0.3, top: [[1, 141, "", -0.743, -0.4, null]] },
+          { kind: "token", count: 589, chance: 0.29, top: [[null, 7, "", 0.25, 0.23, HOSTILE]] },
+        ],
+        writes: [
+          { kind: "head", count: 24, chance: 0.09, top: [[2, 3, "v", 1.55, 0.1, null]] },
+          { kind: "logit", count: 589, chance: 0.29, top: [[null, 9, "", 0.4, 0.2, "not here"]] },
+          { kind: "feature", count: 99, chance: 0.28, top: [[null, 40, "", -0.17, -0.21, null]] },
+        ],
+        untold: ["Not told: what the neurons of layer 3 read; experts"],
+      });
     if (what === "text") return jsonTile({ tokens: (key.text as string).split(" "), strongest: [[5, 9.5, 1], [77, 3, 0]] }); // prettier-ignore
     if (what === "along") return tileOf(Float32Array.from((key.text as string).split(" "), (_, i) => (i === 1 ? 4 : 0)), [1, 3]); // prettier-ignore
     if (what === "at") return jsonTile([[77, 2.5, key.position]]);
@@ -95,7 +109,7 @@ export function model(features: number, traits: object = {}, said: Record<number
   return new Fake(
     {
       title: "Features", feature: 3, compare: null, example: [], whole: false, filter: "", sort_by: "index", text: "", position: null,
-      intervention: "none", strength: 1, map: false, written: 0, error: "", _said: [], _live: true, _opening: [], _version: 0,
+      intervention: "none", strength: 1, map: false, connections: false, layer: null, head: null, neuron: null, written: 0, error: "", _said: [], _live: true, _opening: [], _version: 0,
       facts: { features, tokens: 4000, model: "nobody", dictionary: "", columns: [...COLUMNS, "x", "y"], runs: true }, ...traits,
     },
     tile,

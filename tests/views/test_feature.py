@@ -330,6 +330,47 @@ def test_a_text_that_is_too_long_is_answered_in_words(store, model):
         view.tile(what="continuation", text=full, feature=0, how="ablate", strength=1)
 
 
+# What it reads from and writes to
+
+
+def test_connections_are_virtual_weights_with_the_tokens_in_words(store, model, dictionary, unbound, tmp_path):
+    """One of each kind, multiplied out."""
+    (index,) = some(store, 1)
+    view = FeatureView(store, feature=index, connections=True)
+    found = ask(view, what="connections", feature=index)
+    sides = {side: {each["kind"]: each for each in found[side]} for side in ("reads", "writes")}
+    assert list(sides["reads"]) == ["token", "head", "neuron", "feature"]
+    assert list(sides["writes"]) == ["head", "neuron", "logit", "feature"]
+    weights = model.module.state_dict()
+    e, d = (each.detach().double() for each in (dictionary.W_enc[:, index], dictionary.W_dec[index]))
+    layer, number, via, weight, cosine, token = sides["reads"]["neuron"]["top"][0]
+    row = weights[f"transformer.h.{layer}.mlp.c_proj.weight"][number].double()
+    assert (via, token) == ("", None)
+    assert (weight, cosine) == pytest.approx((float(row @ e), float(row @ e / (row.norm() * e.norm()))), rel=1e-3)
+    *_, number, _, weight, _, token = sides["reads"]["token"]["top"][0]
+    assert token == show(model.tokenizer.decode([number]))
+    assert weight == pytest.approx(float(weights["transformer.wte.weight"][number].double() @ e), rel=1e-3)
+    _, number, _, weight, _, _ = sides["writes"]["feature"]["top"][0]
+    assert weight == pytest.approx(float(dictionary.W_enc[:, number].detach().double() @ d), rel=1e-3)
+    with pytest.raises(InputError, match="no model to run"):
+        FeatureView(unbound).tile(what="connections", feature=index)
+
+    stored = {entry["key"] for entry in view.page_state(10)["_opening"]}
+    assert key_of(what="connections", feature=index) in stored
+    others = [one[1] for side in ("reads", "writes") for one in sides[side]["feature"]["top"]]
+    assert key_of(what="names", features=others, written=0) in stored
+
+
+def test_a_head_of_the_connections_is_selected_in_linked_views(store, model):
+    view = FeatureView(store)
+    attention = iw.AttentionView(iw.record(model, TEXT))
+    iw.link(attention, view)
+    view.layer, view.head = 3, 1
+    assert (attention.layer, attention.head) == (3, 1)
+    with pytest.raises(traitlets.TraitError, match="layer is a number from 0 on, or None; got -1"):
+        view.layer = -1
+
+
 # What is written
 
 
