@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -29,6 +30,8 @@ HOW = (
 )
 AT_A_TIME = 128  # features and prompts a batch, as SAEDashboard's runner for Neuronpedia has them
 PROMPTS = 32
+DEFAULT = 24_576 * 128  # tokens, that runner's own default
+QUICK, WIDE = 8_192, 4_096  # tokens of a quick run, and features of the wider dictionary
 
 
 class Built(TypedDict):
@@ -43,43 +46,64 @@ class Built(TypedDict):
     largest: list[float]  # activation of each feature
 
 
-def compare(tokens: int) -> tuple[Table, float | None]:
-    """Both builds, and how many times more CPU SAEDashboard's takes; None if it is not to be had."""
-    with tempfile.TemporaryDirectory() as folder:
-        give(Path(folder), tokens)
-        mine, why_not = build("ours", sys.executable, folder)
-        if mine is None:
-            raise RuntimeError(f"the feature store: {why_not}")
-        theirs, why_not = build("theirs", PYTHON, folder)
+def cases(tokens: int) -> list[tuple[int, int]]:
+    """(features, tokens) to compare at; 0 features are storyteller-4l's own 512.
+
+    What theirs costs a feature hardly shrinks with few tokens; of many, running the model is half of ours, so that
+    nothing could be much cheaper. A full run has as many as their runner takes by default, where we are the weakest.
+    """
+    found = [(0, tokens)]
+    if tokens >= QUICK:
+        found += [(WIDE, tokens)]
+    return [*found, (0, DEFAULT)] if tokens > QUICK else found
+
+
+def compare(which: list[tuple[int, int]]) -> tuple[Table, float | None]:
+    """Both builds of each case, and how many times more CPU SAEDashboard's takes at least; None if it is not there."""
     table = Table(
-        f"The same {len(mine['largest'])} features of the same {number(tokens)} tokens, by SAEDashboard",
-        ["by", "CPU", "a feature", "÷ ours", "peak memory", "bytes a feature", "gzipped"],
-        [cells(mine, mine)],
+        "The same features of the same tokens, by SAEDashboard",
+        ["features", "tokens", "by", "CPU", "a feature", "÷ ours", "peak memory", "bytes a feature", "gzipped"],
+        [],
     )
-    kept = (
-        "The model is storyteller-4l, the dictionary its ReLU one with decoder norms folded, in SAELens' layout. One "
-        "thread; CPU of everything after loading, writing included, divided by the features: ours goes through the "
-        "tokens once for all of them."
-    )
-    if theirs is None:
-        table.rows.append(["SAEDashboard", "not measured", *["–"] * 5])
-        table.notes = [kept, f"SAEDashboard is not measured: {why_not}. {HOW}"]
-        return table, None
-    table.rows.append(cells(theirs, mine))
-    apart = max(abs(a - b) for a, b in zip(mine["largest"], theirs["largest"], strict=True))
+    ratios, apart, largest, missing = [], 0.0, 0.0, ""
+    for features, tokens in which:
+        with tempfile.TemporaryDirectory() as folder:
+            give(Path(folder), tokens, features)
+            mine, why_not = build("ours", sys.executable, folder)
+            if mine is None:
+                raise RuntimeError(f"the feature store: {why_not}")
+            theirs, why_not = build("theirs", PYTHON, folder)
+        given = [f"{len(mine['largest']):,}", f"{tokens:,}"]
+        table.rows.append([*given, *cells(mine, mine)])
+        if theirs is None:
+            table.rows.append([*given, "SAEDashboard", "not measured", *["–"] * 5])
+            missing = f"SAEDashboard is not measured: {why_not}. {HOW}"
+            continue
+        table.rows.append([*given, *cells(theirs, mine)])
+        ratios.append(theirs["cpu"] / mine["cpu"])
+        largest = max(largest, *mine["largest"])
+        apart = max(apart, *(abs(a - b) for a, b in zip(mine["largest"], theirs["largest"], strict=True)))
     table.notes = [
-        f"{kept} SAEDashboard's loop and settings are those of its runner for Neuronpedia: {AT_A_TIME} features at a "
-        "time, the model's activations kept on disk after the first pass, 20 top examples and 5 from each of 5 "
-        "intervals, whole contexts; its bytes are the JSON of a batch. Ours keeps 5 of each of 10 groups, neighbours "
-        "over the whole dictionary, records, offsets and index, and the tokens once, at 4 bytes each.",
-        f"They agree on what was computed: the largest activations of a feature, up to {number(max(mine['largest']))}, "
-        f"differ by {apart:.1e} at most; SAEDashboard rounds to a thousandth.",
+        f"The model is storyteller-4l, the dictionary its ReLU one of 512 features, or {WIDE:,} random directions that "
+        "are each active at a hundredth of the tokens; decoder norms folded, in SAELens' layout. One thread; CPU of "
+        "everything after imports and loading, writing included, divided by the features. SAEDashboard's loop and "
+        f"settings are those of its runner for Neuronpedia: {AT_A_TIME} features at a time, the model's activations "
+        "kept on disk after the first pass, 20 top examples and 5 from each of 5 intervals, whole contexts, "
+        f"{DEFAULT:,} tokens by default; its bytes are the JSON of a batch. Ours keeps 5 of each of 10 groups, "
+        "neighbours over the whole dictionary, records, offsets and index, and the tokens once, at 4 bytes each."
     ]
-    return table, theirs["cpu"] / mine["cpu"]
+    if missing:
+        table.notes.append(missing)
+    else:
+        table.notes.append(
+            f"They agree on what was computed: the largest activations of a feature, up to {number(largest)}, "
+            f"differ by {apart:.1e} at most; SAEDashboard rounds to a thousandth."
+        )
+    return table, min(ratios, default=None)
 
 
 def cells(one: Built, ours: Built) -> list[str]:
-    """A row."""
+    """What a row says of who built."""
     count = len(one["largest"])
     return [
         one["name"],
@@ -101,17 +125,38 @@ def build(who: str, python: str, folder: str) -> tuple[Built | None, str]:
     return built, ""
 
 
-def give(folder: Path, tokens: int) -> None:
-    """Write what both are given: contexts of 128 tokens, a model and a dictionary."""
+def give(folder: Path, tokens: int, features: int = 0) -> None:
+    """Write what both are given: contexts of 128 tokens, a model and a dictionary, its own if no number is given."""
     import interpwidgets as iw
-    from interpwidgets.models.train import storyteller
 
     model = iw.load("storyteller-4l")
     model.module.save_pretrained(folder / "model")
     model.tokenizer.save_pretrained(folder / "model")
-    iw.load_dictionary("storyteller-4l-sae", "resid_post.1.l1").folded().save(folder / "dictionary")
-    rows = storyteller.batch(7, -3, tokens // 128, 128, 0.2, "heldout")
+    rows = iw.load_corpus("storyteller-4l", contexts=tokens // 128, seed=7)
     (folder / "tokens.json").write_text(json.dumps(rows))
+    own = iw.load_dictionary("storyteller-4l-sae", "resid_post.1.l1").folded()
+    one = made_up(model, own, features, rows[:16]) if features else own
+    one.save(folder / "dictionary")
+
+
+def made_up(model: Any, like: Any, features: int, rows: list[list[int]]) -> Any:
+    """A ReLU dictionary of random directions, each active at a hundredth of the tokens."""
+    import torch
+
+    import interpwidgets as iw
+    from interpwidgets.models.splice import read
+
+    torch.manual_seed(0)
+    found = iw.Dictionary(
+        like.d_in, features, kind="relu", site=like.site, layer=like.layer, model=like.model, metadata=like.metadata
+    )
+    with torch.no_grad():
+        x = read(model, torch.tensor(rows), like.reads)[like.reads[0]].flatten(0, 1)
+        found.W_dec.copy_(torch.nn.functional.normalize(torch.randn(features, like.d_in), dim=1))
+        found.W_enc.copy_(found.W_dec.T)
+        found.b_dec.copy_(x.mean(0))
+        found.b_enc.copy_(-found.before(x).quantile(0.99, dim=0))
+    return found.requires_grad_(False)
 
 
 def ours(folder: Path, rows: list[list[int]]) -> Built:
@@ -119,6 +164,8 @@ def ours(folder: Path, rows: list[list[int]]) -> Built:
     import interpwidgets as iw
     from interpwidgets.features import FeatureStore
 
+    for name in ("duckdb", "pandas", "pyarrow.parquet", "scipy.sparse", "zstandard"):
+        import_module(name)  # as SAEDashboard's imports, they are not counted
     model, one = iw.load(folder / "model"), iw.load_dictionary(folder / "dictionary")
     assert model.anatomy.parts
     before = begin()
