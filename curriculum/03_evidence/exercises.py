@@ -210,7 +210,7 @@ attribution = Function(
     draw=draw_gradients,
     oracle=guess,
     mutants=ATTRIBUTION,
-    drawn=beside(lambda clean, corrupted, gradient: [f"head {i}" for i in range(clean.shape[2])]),
+    drawn=beside(lambda clean, corrupted, gradient: [f"head{i}" for i in range(clean.shape[2])]),
     hints=(
         "If one number changes by δ, and the metric's slope there is g, by how much does the metric change?",
         "(clean − corrupted) · gradient, summed over all that the patch of one head changes.",

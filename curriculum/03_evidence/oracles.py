@@ -106,7 +106,7 @@ def share(clean, corrupted, patched):
 def three_runs(example):
     """The metric of the three runs, prompt by prompt."""
     runs = dict(zip(("corrupted", "patched", "clean"), (example.arguments[i] for i in (1, 2, 0)), strict=True))
-    labels = [f"prompt {i}" for i in range(len(runs["clean"]))]
+    labels = [f"prompt{i}" for i in range(len(runs["clean"]))]
     return iw.TokensView(labels, runs, side_by_side=True, title="The three runs, prompt by prompt")
 
 

@@ -184,7 +184,7 @@ def every_gap(example):
     """How far circuit and model are apart without each set of parts."""
     score, model, circuit = example.arguments
     subsets = [frozenset(some) for size in range(len(circuit) + 1) for some in combinations(sorted(circuit), size)]
-    labels = [",".join(sorted(some)) or "∅" for some in subsets]
+    labels = ["+".join(sorted(some)) or "nothing" for some in subsets]
     gaps = [gap(score, model, circuit, some) for some in subsets]
     return iw.TokensView(labels, {"|F(C∖K) − F(M∖K)|": gaps}, title="The gap without each set K")
 
