@@ -1,112 +1,23 @@
 // The logit lens: layers × positions, in each cell what the model would say there; below, who wrote it.
 import { useCallback, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { count, format, type Scale, type ScaleKind } from "../colour.ts";
-import { Contributions, type Term } from "../parts/contributions.tsx";
 import { Choice, Select } from "../parts/controls.tsx";
 import { Frame } from "../parts/frame.tsx";
 import { Grid, type GridCell } from "../parts/grid.tsx";
 import { Legend } from "../parts/legend.tsx";
+import { fitted, type Measure, NOT_HERE, plane, type Traits, useFound, useNumbers } from "../parts/lens.ts";
+import { Details } from "../parts/lens_cell.tsx";
 import { One, usePromptTokens } from "../parts/token.tsx";
-import { Trajectory } from "../parts/trajectory.tsx";
-import { type Asked, NARROW, useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
+import { NARROW, useDark, useTraits, useWidth, view } from "../view.tsx";
 
-type Measure = "probability" | "entropy" | "kl" | "token_probability" | "token_rank";
-
-interface Prompt {
-  name: string;
-  model: string;
-  kind: string;
-  site: string;
-  layers: number[];
-  size: number;
-  block: number; // positions in a tile
-  vocabulary: number;
-  kl: boolean;
-}
-
-interface Traits {
-  title: string;
-  prompts: Prompt[];
-  prompt: number;
-  compare: number | null;
-  layer: number;
-  position: number;
-  measure: Measure;
-  token: string;
-  top_k: number;
-  scale: ScaleKind;
-  colour_range: [number, number] | [];
-}
 const TRAITS = [
   "title", "prompts", "prompt", "compare", "layer", "position", "measure", "token", "top_k", "scale", "colour_range",
 ] as const; // prettier-ignore
-
-interface Found {
-  token: number;
-  text: string;
-}
-interface CellTile {
-  tokens: string[];
-  ids: number[];
-  ranks: number[];
-  lines: number[][]; // [token][layer]
-}
-interface WritesTile {
-  token: string;
-  labels: string[];
-  values: number[];
-  heads: number[][]; // [layer][head]
-  total: number;
-  scale: number;
-  softcap: number | null;
-}
 
 const LABELS = 34; // CSS pixels beside the layers
 const ROW = 22;
 const COLUMN = [46, 96] as const;
 const FLOORS: Partial<Record<Measure, number>> = { entropy: 1e-2, kl: 1e-3, token_rank: 0.5 }; // as in logit_lens_picture.py
-const NOT_HERE = "not stored in this page";
-
-const key = (of: object) => JSON.stringify(of);
-const plane = { probability: 0, entropy: 1, kl: 2 };
-
-/** What a lens says at the positions in a window, as far as it is here. */
-function useNumbers(prompt: Prompt, at: number, [first, last]: [number, number], token: Found | undefined, of: string) {
-  const blocks: number[] = [];
-  for (let block = Math.floor(first / prompt.block); block * prompt.block < last; block++) blocks.push(block);
-  const lens = (block: number) => key({ what: "lens", prompt: at, block });
-  const tops = (block: number) => key({ what: "tops", prompt: at, block });
-  const standing = (block: number) => key({ what: "standing", prompt: at, block, token: token?.token, of });
-  const wanted = blocks.flatMap((block) => [lens(block), tops(block), ...(token && of ? [standing(block)] : [])]);
-  const asked = useTiles(wanted);
-  const depth = prompt.layers.length;
-  const width = (block: number) => Math.min(prompt.block, prompt.size - block * prompt.block);
-  const place = (layer: number, position: number) => {
-    const block = Math.floor(position / prompt.block);
-    return { block, i: layer * width(block) + (position % prompt.block), plane: depth * width(block) };
-  };
-  /** A number of a cell; NaN if it is not here. */
-  const number = (which: keyof typeof plane, layer: number, position: number) => {
-    const { block, i, plane: size } = place(layer, position);
-    return asked.get(lens(block))?.data[plane[which] * size + i] ?? NaN;
-  };
-  const ofToken = (layer: number, position: number) => {
-    const { block, i } = place(layer, position);
-    return asked.get(standing(block))?.data[i] ?? NaN;
-  };
-  const top = (layer: number, position: number) => {
-    const { block } = place(layer, position);
-    return (asked.get(tops(block))?.json as string[][] | undefined)?.[layer]?.[position % prompt.block];
-  };
-  return { ...asked, number, ofToken, top, wanted: wanted.join("\n") };
-}
-
-/** The token that is followed, once Python has read its text. */
-function useFound(prompt: number, text: string): { found: Found | undefined; asked: Asked } {
-  const name = key({ what: "token", prompt, text });
-  const asked = useTiles(text ? [name] : []);
-  return { found: text ? (asked.get(name)?.json as Found | undefined) : undefined, asked };
-}
 
 interface Hovered extends GridCell {
   prompt: number;
@@ -194,12 +105,6 @@ function LogitLens() {
     </Frame>
   );
 }
-
-/** The cell of another prompt that takes a cell's place. */
-const fitted = ({ layers, size }: Prompt, layer: number, position: number) => ({
-  layer: layers.includes(layer) ? layer : layers.at(-1)!,
-  position: Math.min(position, size - 1),
-});
 
 /** A token to follow: typed here, and taken over once Python knows it. */
 function Follow({ traits, set }: { traits: Traits; set: (some: Partial<Traits>) => void }) {
@@ -348,137 +253,6 @@ function Status({ traits, cell }: { traits: Traits; cell: Hovered | null }) {
         </>
       )}
       {!cell && <small> selected</small>}
-    </>
-  );
-}
-
-/** Of the selected cell: its likeliest tokens, their way there, and what wrote the logit. */
-function Details({
-  traits,
-  at,
-  named,
-  narrow,
-  set,
-}: {
-  traits: Traits;
-  at: number;
-  named: boolean;
-  narrow: boolean;
-  set: (some: Partial<Traits>) => void;
-}) {
-  const prompt = traits.prompts[at]!;
-  const { layer, position } = fitted(prompt, traits.layer, traits.position);
-  const { found } = useFound(at, traits.token);
-  const token = traits.token ? found?.token : -1;
-  const cellKey = key({ what: "cell", prompt: at, layer, position, token, k: traits.top_k });
-  const writesKey = key({ what: "writes", prompt: at, layer, position, token });
-  const asked = useTiles(token === undefined ? [] : [cellKey, writesKey]);
-  const cell = asked.get(cellKey)?.json as CellTile | undefined;
-  const writes = asked.get(writesKey)?.json as WritesTile | undefined;
-  const trouble = (name: string) => {
-    const error = asked.error(name)?.message;
-    if (!error) return <small>…</small>;
-    return <small role="alert">{error === NOT_HERE ? "This copy does not hold this cell." : error}</small>;
-  };
-  const i = prompt.layers.indexOf(layer);
-  const main = cell ? Math.max(0, cell.ids.indexOf(token ?? -1)) : 0;
-  return (
-    <>
-      <div class="iw-lens-cell">
-        <div class="iw-caption">
-          <b>
-            After layer {layer}, position {position}
-          </b>
-          {named && ` · ${prompt.name}`}: the likeliest next tokens
-        </div>
-        {cell ? (
-          <Likeliest cell={cell} at={i} chosen={token} onFollow={(text) => set({ token: text })} />
-        ) : (
-          trouble(cellKey)
-        )}
-      </div>
-      <div class="iw-lens-line">
-        <div class="iw-caption">
-          probability of <bdi class="iw-token">{cell?.tokens[main] ?? "…"}</bdi> over layers
-          {cell && cell.tokens.length > 1 && <small> (faint: the others of the list)</small>}
-        </div>
-        {cell && (
-          <Trajectory
-            courses={cell.lines.map((values, k) => ({ name: cell.tokens[k]!, values }))}
-            main={main}
-            layers={prompt.layers}
-            layer={layer}
-            what={`probability of ${cell.tokens[main]!}`}
-            onSelect={(chosen) => set({ layer: chosen })}
-          />
-        )}
-      </div>
-      <div class="iw-lens-writes" style={narrow ? "flex-basis:100%" : ""}>
-        <div class="iw-caption">
-          what each component wrote to the logit of{" "}
-          <bdi class="iw-token">{writes?.token ?? cell?.tokens[main] ?? "…"}</bdi>
-        </div>
-        {writes ? <Writes writes={writes} /> : trouble(writesKey)}
-      </div>
-    </>
-  );
-}
-
-function Likeliest({
-  cell,
-  at,
-  chosen,
-  onFollow,
-}: {
-  cell: CellTile;
-  at: number; // the layer's place
-  chosen: number | undefined;
-  onFollow: (text: string) => void;
-}) {
-  const most = Math.max(...cell.lines.map((line) => line[at]!), 1e-9);
-  return (
-    <table>
-      <tbody>
-        {cell.tokens.map((token, i) => (
-          <tr class={cell.ids[i] === chosen ? "iw-chosen" : ""}>
-            <td>
-              <button type="button" title={`Follow it · id ${cell.ids[i]!}`} onClick={() => onFollow(token)}>
-                <bdi class="iw-token">{token}</bdi>
-              </button>
-            </td>
-            <td class="iw-bar">
-              <i style={{ width: `${(100 * cell.lines[i]![at]!) / most}%` }} />
-              <span>{format(cell.lines[i]![at]!)}</span>
-            </td>
-            <td>
-              <small>rank {count(cell.ranks[i]!)}</small>
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
-
-function Writes({ writes }: { writes: WritesTile }) {
-  const terms = writes.labels.map((label, i): Term => {
-    const [, layer] = /^L(\d+) attn$/.exec(label) ?? [];
-    const heads = layer === undefined ? [] : (writes.heads[Number(layer)] ?? []);
-    if (!heads.length) return { label, value: writes.values[i]! };
-    const parts = heads.map((value, head) => ({ label: `L${layer!}H${head}`, value }));
-    const rest = writes.values[i]! - heads.reduce((sum, value) => sum + value, 0);
-    if (Math.abs(rest) > 1e-4) parts.push({ label: "bias of its output", value: rest });
-    return { label, value: writes.values[i]!, parts };
-  });
-  const shown = terms.filter(({ label, value }) => label !== "rest" || Math.abs(value) > 1e-3);
-  return (
-    <>
-      <Contributions terms={shown} label={`What the logit of ${writes.token} is the sum of`} />
-      <div>
-        sum: logit <b>{format(writes.total)}</b>
-        {writes.softcap !== null && <small> before the soft-cap at {writes.softcap}</small>}
-        <small> · the final norm divides by {format(writes.scale)} here</small>
-      </div>
     </>
   );
 }

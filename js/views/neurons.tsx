@@ -1,44 +1,31 @@
 // Neurons over text: a table of all of them, and the text on which one is active.
-import { useId, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { count, format, painter, type Scale } from "../colour.ts";
+import { useMemo, useState } from "preact/hooks";
+import { count, format } from "../colour.ts";
 import { Select } from "../parts/controls.tsx";
 import { Flow } from "../parts/flow.tsx";
 import { Frame } from "../parts/frame.tsx";
 import { Legend } from "../parts/legend.tsx";
+import {
+  Facts,
+  MAX,
+  MEAN,
+  type Pin,
+  rowOf,
+  SHARE,
+  short,
+  STRIP,
+  Table,
+  type Traits,
+  WHERE,
+} from "../parts/neurons.tsx";
 import { One, type TokenAt, usePromptTokens } from "../parts/token.tsx";
 import { scaleOf } from "../parts/values.ts";
-import type { Tile } from "../tiles.ts";
 import { NARROW, px, useDark, useTiles, useTraits, useWidth, view } from "../view.tsx";
-
-type Sort = "max" | "mean" | "position" | "share" | "index";
-type Pin = [layer: number, neuron: number];
-
-interface Traits {
-  title: string;
-  prompts: { name: string; size: number }[];
-  layers: { name: string; neurons: number }[];
-  prompt: number;
-  layer: number;
-  neuron: number;
-  position: number | null;
-  sort_by: Sort;
-  filter: string;
-  pinned: Pin[];
-  colour_range: [number, number] | [];
-}
 
 const TRAITS = [
   "title", "prompts", "layers", "prompt", "layer", "neuron", "position", "sort_by", "filter", "pinned", "colour_range",
 ] as const; // prettier-ignore
-// As in interpwidgets/views/neurons.py.
-const ROWS = 32; // in a tile
-const BLOCK = 1 << 17; // positions in a tile
-const [INDEX, MAX, MEAN, SHARE, WHERE, AT, STRIP] = [0, 1, 2, 3, 4, 5, 6];
-
-const LINE = 22; // CSS pixels of a row
-const VIEW = 14; // rows in view
-const AHEAD = 8;
-
+const BLOCK = 1 << 17; // positions in a tile, as in interpwidgets/views/neurons.py
 function NeuronsView() {
   const [traits, set] = useTraits<Traits>(TRAITS);
   const { prompts, layers, prompt, layer, neuron, position, pinned } = traits;
@@ -182,172 +169,6 @@ function NeuronsView() {
   );
 }
 
-/** A row of a tile: numbers of one neuron. */
-const rowOf = (tile: Tile, i: number) =>
-  (tile.data as Float32Array).subarray(i * tile.shape[1]!, (i + 1) * tile.shape[1]!);
-
-/** The table, of which only what is near the view is asked for and drawn. */
-function Table({
-  traits,
-  size,
-  dark,
-  onSelect,
-}: {
-  traits: Traits;
-  size: number;
-  dark: boolean;
-  onSelect: (neuron: number) => void;
-}) {
-  const { prompt, layer, neuron, sort_by: sort, filter } = traits;
-  const position = sort === "position" ? traits.position : null;
-  const key = (block: number) => JSON.stringify({ what: "rows", prompt, layer, sort, position, filter, block });
-  const id = useId();
-  const box = useRef<HTMLDivElement>(null);
-  const [top, setTop] = useState(0); // the first row in view, in steps
-  const [total, setTotal] = useState(0);
-  const first = Math.max(0, top - AHEAD);
-  const last = Math.min(Math.max(total, ROWS), top + VIEW + 2 * AHEAD);
-  const blocks: number[] = [];
-  for (let block = Math.floor(first / ROWS); block * ROWS < last; block++) blocks.push(block);
-  const { get, errors } = useTiles(blocks.map(key));
-  const some = blocks.map((block) => get(key(block))).find(Boolean) as (Tile & Record<"total" | "least" | "most", number>) | undefined; // prettier-ignore
-  useLayoutEffect(() => {
-    if (some) setTotal(some.total);
-  }, [some?.total]);
-  const { least = 0, most = 1 } = some ?? {};
-  const scale = useMemo(() => scaleOf(Float32Array.of(least, most), "linear", dark, []), [least, most, dark]);
-  const at = (i: number) => {
-    const tile = get(key(Math.floor(i / ROWS)));
-    return tile && i < total && i % ROWS < tile.shape[0]! ? rowOf(tile, i % ROWS) : undefined;
-  };
-  const places = Array.from({ length: Math.max(0, Math.min(last, total) - first) }, (_, i) => first + i);
-  const here = places.find((i) => at(i)?.[INDEX] === neuron);
-
-  const press = (event: KeyboardEvent) => {
-    const by: Record<string, number> = { ArrowUp: -1, ArrowDown: 1, PageUp: 1 - VIEW, PageDown: VIEW - 1 };
-    const step = by[event.key];
-    if (step === undefined) return;
-    event.preventDefault();
-    const next = here === undefined ? top : Math.max(0, Math.min(total - 1, here + step));
-    const row = at(next);
-    if (row) onSelect(row[INDEX]!);
-    const { scrollTop } = box.current!;
-    if (next * LINE < scrollTop) box.current!.scrollTop = next * LINE;
-    else if ((next + 1) * LINE > scrollTop + VIEW * LINE) box.current!.scrollTop = (next + 1 - VIEW) * LINE;
-  };
-  const click = ({ target }: Event) => {
-    const place = (target as Element).closest<HTMLElement>("[data-row]")?.dataset.row;
-    const row = place === undefined ? undefined : at(Number(place));
-    if (row) onSelect(row[INDEX]!);
-  };
-  return (
-    <>
-      <div class="iw-neuron iw-head" aria-hidden="true">
-        <span>neuron</span>
-        <span>max</span>
-        <span>mean</span>
-        <span>{position === null ? "active" : `at ${position}`}</span>
-        <span>text: 0 to {count(size - 1)}</span>
-      </div>
-      <div
-        class="iw-neuron-table"
-        ref={box}
-        role="listbox"
-        tabIndex={0}
-        aria-label={`${count(total)} neurons, sorted by ${sort}. Arrow keys move the selection.`}
-        aria-activedescendant={here === undefined ? undefined : `${id}-${here}`}
-        style={px({ height: VIEW * LINE })}
-        onScroll={() => setTop(AHEAD * Math.floor(box.current!.scrollTop / LINE / AHEAD))}
-        onKeyDown={press}
-        onClick={click}
-      >
-        <div style={px({ height: total * LINE })}>
-          {places.map((i) => (
-            <Row
-              key={i}
-              place={i}
-              total={total}
-              id={`${id}-${i}`}
-              row={at(i)}
-              selected={i === here}
-              scale={scale}
-              position={position}
-            />
-          ))}
-        </div>
-      </div>
-      <small>
-        {errors.length ? (
-          <span role="alert">
-            {errors[0] === "not stored in this page" ? "This copy does not hold these rows." : errors[0]}
-          </span>
-        ) : some ? (
-          `${count(total)} of ${count(traits.layers[layer]!.neurons)} neurons; strips from ${format(least)} to ${format(most)}`
-        ) : (
-          "…"
-        )}
-      </small>
-    </>
-  );
-}
-
-function Row({
-  place,
-  total,
-  id,
-  row,
-  selected,
-  scale,
-  position,
-}: {
-  place: number;
-  total: number;
-  id: string;
-  row: Float32Array | undefined;
-  selected: boolean;
-  scale: Scale;
-  position: number | null;
-}) {
-  return (
-    <div
-      class={`iw-neuron${selected ? " iw-active" : ""}`}
-      data-row={place}
-      id={id}
-      role="option"
-      aria-selected={selected}
-      aria-setsize={total}
-      aria-posinset={place + 1}
-      style={px({ top: place * LINE, height: LINE })}
-    >
-      <span>{row ? row[INDEX] : "…"}</span>
-      {row && <Facts {...{ row, scale, position }} />}
-    </div>
-  );
-}
-
-/** What a row says of a neuron, beside its name. */
-function Facts({ row, scale, position }: { row: Float32Array; scale: Scale; position: number | null }) {
-  return (
-    <>
-      <span title={`at position ${row[WHERE]}`}>{short(row[MAX]!)}</span>
-      <span>{short(row[MEAN]!)}</span>
-      <span>{position === null ? `${(100 * row[SHARE]!).toFixed(1)} %` : short(row[AT]!)}</span>
-      <Strip values={row.subarray(STRIP)} scale={scale} />
-    </>
-  );
-}
-
-function Strip({ values, scale }: { values: Float32Array; scale: Scale }) {
-  const canvas = useRef<HTMLCanvasElement>(null);
-  useLayoutEffect(() => {
-    canvas.current!.width = values.length;
-    const image = new ImageData(values.length, 1);
-    new Uint32Array(image.data.buffer).set(Array.from(values, painter(scale)));
-    canvas.current!.getContext("2d")!.putImageData(image, 0, 0);
-  }, [values.buffer, values.byteOffset, scale]);
-  return <canvas ref={canvas} height={1} aria-hidden="true" />;
-}
-
 function Pinned({
   prompt,
   each: [layer, neuron],
@@ -460,7 +281,5 @@ function Pointed({
     </>
   );
 }
-
-const short = (value: number) => Number(value.toPrecision(3)).toString().replace("-", "−");
 
 export default view(NeuronsView);

@@ -2,119 +2,33 @@
 import { useCallback, useMemo, useState } from "preact/hooks";
 import { count, format, type Scale } from "../colour.ts";
 import { Choice, Select } from "../parts/controls.tsx";
+import {
+  type Label,
+  key,
+  type Measure,
+  NOT_HERE,
+  type Panel,
+  placeOf,
+  roleOf,
+  ROLES,
+  sides,
+  type Traits,
+  useLabels,
+  useNumbers,
+  usePair,
+} from "../parts/effects.ts";
 import { Frame } from "../parts/frame.tsx";
 import { Grid, type GridCell } from "../parts/grid.tsx";
 import { Legend } from "../parts/legend.tsx";
 import { type Outcome, OutcomeTable } from "../parts/outcome.tsx";
 import { NARROW, useDark, useShared, useTiles, useTraits, useWidth, view } from "../view.tsx";
 
-type Measure = "effect" | "recovered" | "value";
-type Label = number | string;
-
-interface Panel {
-  name: string;
-  metric: string;
-  how: string;
-  n: number;
-  axes: [name: string, size: number][];
-  corrupted: number; // means over prompts
-  clean: number | null;
-  gap: number | null; // from corrupted to clean; null where there is nothing to recover
-  draws: number; // random components of the control
-  live: boolean;
-  done: [cells: number, of: number];
-  most: number; // the largest effect, either way
-  range: [number, number]; // of the metric
-}
-
-const ROLES = { layer: "layer", head: "head", pos: "position", neuron: "neuron" } as const; // as in patching_tiles.py
-type Role = (typeof ROLES)[keyof typeof ROLES];
-
-interface Traits extends Record<Role, number | null> {
-  title: string;
-  panels: Panel[];
-  pairs: string[];
-  panel: number;
-  cell: number[];
-  prompt: number;
-  measure: Measure;
-  held: string;
-  colour_range: [number, number] | [];
-}
 const TRAITS = [
   "title", "panels", "pairs", "panel", "cell", "layer", "head", "position", "neuron", "prompt", "measure", "held",
   "colour_range",
 ] as const; // prettier-ignore
 
-interface Pair {
-  clean: string[] | null;
-  corrupted: string[] | null;
-  marked: number[];
-}
-
-const CELLS = 40_000; // in a tile, as in patching_tiles.py
 const LABELS = 62; // CSS pixels beside the rows
-const NOT_HERE = "not stored in this page";
-const key = (of: object) => JSON.stringify(of);
-const roleOf = (axis: string): Role | undefined => ROLES[axis as keyof typeof ROLES];
-
-/** Which axes are rows and columns, and which is held; −1 for none. As `Panel.sides` in patching_tiles.py. */
-function sides({ axes }: Panel, held: string) {
-  const names = axes.map(([name]) => name);
-  const found = names.indexOf(held);
-  const kept = names.length < 3 ? -1 : found < 0 ? names.length - 1 : found;
-  const shown = names.map((_, i) => i).filter((i) => i !== kept);
-  if (shown.length === 1) return { row: -1, column: shown[0]!, kept };
-  const row = shown.find((i) => names[i] === "layer") ?? shown[0]!;
-  return { row, column: shown.find((i) => i !== row)!, kept };
-}
-
-/** The selected cell's place on each axis: what views share goes before what this one keeps to itself. */
-function placeOf(traits: Traits, panel: Panel, labels: Label[][] | undefined): number[] {
-  if (traits.cell.length !== panel.axes.length) return [];
-  return traits.cell.map((at, i) => {
-    const role = roleOf(panel.axes[i]![0]);
-    const label = role && traits[role];
-    if (label === null || label === undefined || !labels) return at;
-    const found = labels[i]!.indexOf(label);
-    return found >= 0 ? found : typeof labels[i]![0] === "string" && label < labels[i]!.length ? label : at;
-  });
-}
-
-const useLabels = (at: number) => {
-  const name = key({ what: "labels", panel: at });
-  return useTiles([name]).get(name)?.json as Label[][] | undefined;
-};
-
-function usePair(traits: Traits): Pair | undefined {
-  const name = key({ what: "pair", prompt: traits.prompt });
-  return useTiles(traits.pairs.length ? [name] : []).get(name)?.json as Pair | undefined;
-}
-
-/** The numbers of a table as it stands: NaN where a cell was not run, or is not here. */
-function useNumbers(panel: Panel, at: number, held: string, cell: number[]) {
-  const { row, column, kept } = sides(panel, held);
-  const rows = row < 0 ? 1 : panel.axes[row]![1];
-  const columns = panel.axes[column]![1];
-  const per = Math.max(1, Math.floor(CELLS / rows));
-  const slice = kept < 0 ? 0 : (cell[kept] ?? 0);
-  const blocks = Array.from({ length: Math.ceil(columns / per) }, (_, block) => block);
-  const name = (what: string, block: number) => key({ what, panel: at, held, at: slice, block });
-  const { get, came, errors } = useTiles([
-    ...blocks.map((block) => name("cells", block)),
-    ...blocks.map((block) => name("intervals", block)),
-  ]);
-  const read = (what: string, plane: number) => (r: number, c: number) => {
-    const tile = get(name(what, Math.floor(c / per)));
-    const across = tile?.shape[2] ?? 0;
-    return tile?.data[(plane * rows + r) * across + (c % per)] ?? NaN;
-  };
-  return {
-    rows, columns, row, column, kept, came: `${came} ${slice} ${held}`, errors,
-    value: read("cells", 0), effect: read("cells", 1), control: read("cells", 2),
-    low: read("intervals", 0), high: read("intervals", 1),
-  }; // prettier-ignore
-}
 
 const NAMES: Record<Measure, string> = {
   effect: "effect: change of the metric",
