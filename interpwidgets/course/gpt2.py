@@ -28,7 +28,8 @@ def forward(model: Model, prompts: Sequence[str], change: Change | None = None) 
     """
     import torch
 
-    core, heads = model.module.transformer, model.n_heads
+    module: Any = model.module
+    core, heads = module.transformer, model.n_heads
     tokens = torch.tensor([model.tokenizer(prompt)["input_ids"] for prompt in prompts])  # [prompt, pos]
     seen: Seen = {}
 
@@ -50,7 +51,7 @@ def forward(model: Model, prompts: Sequence[str], change: Change | None = None) 
             stream = stream + block.attn.c_proj(z.flatten(2))
             stream = stream + at("mlp_out", i, block.mlp(block.ln_2(stream)))
             stream = at("resid_post", i, stream)
-        seen["logits"] = model.module.lm_head(core.ln_f(stream))  # [prompt, pos, vocab]
+        seen["logits"] = module.lm_head(core.ln_f(stream))  # [prompt, pos, vocab]
     return seen
 
 
