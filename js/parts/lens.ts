@@ -29,16 +29,19 @@ export interface Traits {
   scale: ScaleKind;
   colour_range: [number, number] | [];
 }
+
 export interface Found {
   token: number;
   text: string;
 }
+
 export interface CellTile {
   tokens: string[];
   ids: number[];
   ranks: number[];
   lines: number[][]; // [token][layer]
 }
+
 export interface WritesTile {
   token: string;
   labels: string[];
