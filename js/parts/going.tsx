@@ -89,15 +89,19 @@ export function Going({
 /** A field whose text is the reader's until it is entered or left, whatever is drawn again meanwhile. */
 function Draft({ value, onEnd, ...rest }: InputHTMLAttributes & { value: string; onEnd: (written: string) => void }) {
   const [own, setOwn] = useState<string | null>(null);
+  const end = ({ currentTarget: { value: written } }: { currentTarget: HTMLInputElement }) => {
+    if (own === null) return;
+    setOwn(null);
+    onEnd(written);
+  };
   return (
     <input
       {...rest}
       value={own ?? value}
       onInput={(event) => setOwn(event.currentTarget.value)}
-      onChange={(event) => {
-        setOwn(null);
-        onEnd(event.currentTarget.value);
-      }}
+      onChange={end}
+      onBlur={end}
+      onKeyDown={(event) => event.key === "Enter" && end(event)} // in JupyterLab, Enter makes no change event
     />
   );
 }
