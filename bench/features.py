@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,8 @@ def child(*arguments: str) -> dict[str, Any]:
     return found
 
 
-def given(kind: str, count: int, features: int, layers: int) -> tuple[Any, Any, list[list[int]]]:
-    """A model, a dictionary and rows of tokens."""
+def given(kind: str, features: int, layers: int) -> tuple[Any, Any]:
+    """A model and a dictionary."""
     import torch
 
     import interpwidgets as iw
@@ -149,8 +150,7 @@ def given(kind: str, count: int, features: int, layers: int) -> tuple[Any, Any, 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     if kind == SHIPPED:
-        rows = iw.load_corpus("storyteller-4l", contexts=count // 128, seed=7)
-        return iw.load("storyteller-4l"), iw.load_dictionary(SHIPPED), rows
+        return iw.load("storyteller-4l"), iw.load_dictionary(SHIPPED)
     from transformers import GPT2Config, GPT2LMHeadModel
 
     module = GPT2LMHeadModel(GPT2Config(n_layer=layers)).eval()
@@ -158,8 +158,20 @@ def given(kind: str, count: int, features: int, layers: int) -> tuple[Any, Any, 
     with torch.no_grad():
         one.W_enc.normal_(std=768**-0.5)
         one.W_dec.copy_(one.W_enc.T)
-    rows = torch.randint(0, 50256, (count // 128, 128)).tolist()
-    return iw.Model(module), one.requires_grad_(False), rows
+    return iw.Model(module), one.requires_grad_(False)
+
+
+def corpus(kind: str, count: int) -> Iterator[list[int]]:
+    """So many tokens in rows of 128, some at a time."""
+    import interpwidgets as iw
+
+    rng = np.random.default_rng(7)
+    for seed, first in enumerate(range(0, count // 128, 256)):
+        some = min(256, count // 128 - first)
+        if kind == SHIPPED:
+            yield from iw.load_corpus("storyteller-4l", contexts=some, seed=seed)
+        else:
+            yield from rng.integers(0, 50256, (some, 128)).tolist()
 
 
 def build(kind: str, count: int, features: int, layers: int, folder: str) -> dict[str, float]:
@@ -169,18 +181,18 @@ def build(kind: str, count: int, features: int, layers: int, folder: str) -> dic
     from interpwidgets.features import FeatureStore
     from interpwidgets.models.splice import read
 
-    model, one, rows = given(kind, count, features, layers)
+    model, one = given(kind, features, layers)
     assert model.anatomy.parts
-    ids = torch.tensor(rows)
+    rows, alone = corpus(kind, count), 0.0
     with torch.no_grad():
-        started = time.process_time()
-        for batch in ids.split(32):
-            for part in read(model, batch, one.reads)[one.reads[0]].flatten(0, 1).split(2048):
+        while some := list(islice(rows, 32)):
+            started = time.process_time()
+            for part in read(model, torch.tensor(some), one.reads)[one.reads[0]].flatten(0, 1).split(2048):
                 one.encode(part)
-        alone = time.process_time() - started
+            alone += time.process_time() - started
     before = peak()
     started = time.process_time()
-    store = FeatureStore.build(Path(folder) / kind, model, one, rows, progress=False)
+    store = FeatureStore.build(Path(folder) / kind, model, one, corpus(kind, count), progress=False)
     spent = time.process_time() - started
     files = ("records.bin", "offsets.bin", "index.parquet")
     return {
@@ -198,7 +210,8 @@ def ray(kind: str, count: int, _: int, workers: int, folder: str) -> dict[str, f
     """Measure a build under Ray."""
     from interpwidgets.features import FeatureStore
 
-    model, one, rows = given(kind, count, 0, 0)
+    model, one = given(kind, 0, 0)
+    rows = corpus(kind, count)
     started = time.perf_counter()
     FeatureStore.build(Path(folder) / f"ray-{workers}", model, one, rows, engine="ray", workers=workers, progress=False)
     return {"wall": time.perf_counter() - started}
