@@ -48,7 +48,7 @@ def add_commands(commands: Any) -> None:
 
 
 def _learn(given: Namespace) -> int:
-    from interpwidgets.course.learning import copy_lessons, next_lesson, overview
+    from interpwidgets.course.learning import copy_lessons, lab_environment, next_lesson, overview
     from interpwidgets.course.library import lesson
 
     if given.list:
@@ -70,7 +70,7 @@ def _learn(given: Namespace) -> int:
     if find_spec("jupyterlab") is None:
         raise ImportError('Notebooks open in JupyterLab: pip install "interpwidgets[lab]"')
     lab = [sys.executable, "-m", "jupyterlab", str(shown or given.folder)]
-    return subprocess.run(lab, check=False).returncode  # noqa: S603  our own command
+    return subprocess.run(lab, env=lab_environment(), check=False).returncode  # noqa: S603  our own command
 
 
 def _check(given: Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from itertools import chain, count
 from pathlib import Path
@@ -13,9 +14,10 @@ from interpwidgets.course.library import Lesson, lessons
 from interpwidgets.course.progress import Standing, events, standing, standings
 from interpwidgets.course.source import percent
 
-__all__ = ["FOLDER", "Copied", "copy_lessons", "next_lesson", "overview", "script"]
+__all__ = ["FOLDER", "Copied", "copy_lessons", "lab_environment", "next_lesson", "overview", "script"]
 
 FOLDER = Path("interp-course")
+LAB = Path(__file__).with_name("lab")  # defaults of JupyterLab's settings; what somebody has set herself goes first
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ def script(folder: Path, which: Lesson) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         _write(path, percent(which.cells))
     return path
+
+
+def lab_environment() -> dict[str, str]:
+    """The environment of a JupyterLab that does not ask a beginner, first of all, whether she wants its news."""
+    paths = [path for path in (os.environ.get("JUPYTER_CONFIG_PATH"), str(LAB)) if path]
+    return os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
 
 
 def next_lesson() -> Lesson | None:

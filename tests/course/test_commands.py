@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -97,12 +98,33 @@ def test_a_lesson_that_finds_no_room_is_not_there_by_half(course, capsys, comman
 
 def test_jupyterlab_opens_the_next_lesson(monkeypatch, capsys):
     ran = []
-    monkeypatch.setattr(commands.subprocess, "run", lambda command, **_: ran.append(command) or Done())
+    monkeypatch.setattr(commands.subprocess, "run", lambda command, *, env, **_: ran.append((command, env)) or Done())
     assert main(["learn"]) == 0
-    assert ran == [[sys.executable, "-m", "jupyterlab", "interp-course/_example.ipynb"]]
+    ((command, env),) = ran
+    assert command == [sys.executable, "-m", "jupyterlab", "interp-course/_example.ipynb"]
+    assert env == os.environ | {"JUPYTER_CONFIG_PATH": str(learning.LAB)}
     monkeypatch.setattr(commands, "find_spec", lambda _: None)
     assert main(["learn"]) == 1
     assert 'pip install "interpwidgets[lab]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("hers", "expected"), [({}, "false"), ({"fetchNews": "true"}, "true")])
+def test_jupyterlab_offers_no_news_unless_she_wants_them(monkeypatch, tmp_path, hers, expected):
+    """As JupyterLab's own server reads its settings, with a configuration folder of hers beside ours."""
+    lab = pytest.importorskip("jupyterlab.commands")
+    settings = pytest.importorskip("jupyterlab_server.settings_utils")
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "institute"))
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", learning.lab_environment()["JUPYTER_CONFIG_PATH"])
+    plugin = "@jupyterlab/apputils-extension:notification"
+    mine = tmp_path / f"{plugin.replace(':', '/')}.jupyterlab-settings"
+    mine.parent.mkdir(parents=True)
+    mine.write_text(json.dumps(hers))
+    app = Path(lab.get_app_dir())
+    overrides, _ = settings._get_overrides(str(app / "settings"))
+    found, _ = settings.get_settings(str(app / "settings"), str(app / "schemas"), str(tmp_path), plugin, overrides)
+    set_by_her = found["settings"].get("fetchNews")
+    assert (set_by_her or found["schema"]["properties"]["fetchNews"]["default"]) == expected
+    assert str(tmp_path / "institute") in os.environ["JUPYTER_CONFIG_PATH"].split(os.pathsep)
 
 
 class Done:
