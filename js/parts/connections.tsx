@@ -1,7 +1,7 @@
 // What a feature reads from and writes to, by weights alone.
 import { count, format } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
-import { inWords, short, useNames } from "./feature.ts";
+import { inWords, useNames } from "./feature.ts";
 import { Called } from "./numbers.tsx";
 
 type One = [layer: number | null, number: number, via: string, weight: number, cosine: number, token: string | null];
@@ -64,8 +64,11 @@ export function Connections({
           {via && <small> by {via}</small>} {kind === "feature" && <Called name={names.get(number)} />}
         </span>
         <span class="iw-bar">
-          <i class={cosine < 0 ? "iw-below" : "iw-above"} style={`width:${(100 * Math.abs(cosine)) / most}%`} />
-          <span>{short(Number(cosine.toFixed(2)))}</span>
+          <i
+            class={kind === "head" ? "" : cosine < 0 ? "iw-below" : "iw-above"}
+            style={`width:${(100 * Math.abs(cosine)) / most}%`}
+          />
+          <span>{cosine.toFixed(2).replace("-", "−")}</span>
         </span>
       </>
     );

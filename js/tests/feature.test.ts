@@ -237,7 +237,7 @@ test("what it reads from and writes to: signs, what is by chance, and where a cl
   await expect.poll(() => rows().map((row) => row.querySelector("span")!.textContent.trim())).toEqual([
     "L0H2", "L1 neuron 141", HOSTILE, "L2H3 by v", "40 f40 → cat dog",
   ]); // prettier-ignore
-  expect(rows().map((row) => row.querySelector(".iw-bar")!.textContent)).toEqual(["0.12", "−0.4", "0.23", "0.1", "−0.21"]); // prettier-ignore
+  expect(rows().map((row) => row.querySelector(".iw-bar")!.textContent)).toEqual(["0.12", "−0.40", "0.23", "0.10", "−0.21"]); // prettier-ignore
   expect(rows().map((row) => row.classList.contains("iw-by-chance"))).toEqual([false, false, true, false, true]);
   expect(rows()[1]!.querySelector("i")!.className).toBe("iw-below");
   expect(shown.text(".iw-connections")).toContain("a hypothesis, to be ablated");
