@@ -1,5 +1,5 @@
 // A table of any number of rows, of which only what is near the view is asked for and drawn.
-import { useId, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useId, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { count } from "../colour.ts";
 import { px, useTiles } from "../view.tsx";
 import { Ahead, inWords, percent, short } from "./feature.ts";
@@ -10,6 +10,7 @@ const ROWS = 64; // in a tile
 const LINE = 22; // CSS pixels of a row
 const TALLEST = 8e6; // of an element: browsers draw none that is much taller
 const AHEAD = 4; // rows drawn beyond the view
+const REST = 100; // ms
 
 interface RowsTile {
   columns: string[];
@@ -116,6 +117,13 @@ export function Rows({
   }, [feature, known, lines]);
   const beside =
     here === undefined ? [] : [here - 1, here + 1].flatMap((i) => (cell(at(i), "index") as number | null) ?? []);
+  // A click on any row in view is answered at once, when the table has been at rest for a moment.
+  const inView = places.filter((i) => i >= top && i < top + lines).flatMap((i) => (cell(at(i), "index") as number | null) ?? []); // prettier-ignore
+  const [rest, setRest] = useState<number[]>([]);
+  useEffect(() => {
+    const timer = setTimeout(() => setRest(inView), REST);
+    return () => clearTimeout(timer);
+  }, [inView.join()]);
   const press = (event: KeyboardEvent) => {
     const by: Record<string, number> = { ArrowUp: -1, ArrowDown: 1, PageUp: 1 - lines, PageDown: lines - 1 };
     const step = by[event.key];
@@ -131,7 +139,7 @@ export function Rows({
   const [by, way] = asked.sort.split(" ");
   return (
     <div class="iw-rows">
-      <Ahead features={ahead ? beside : []} />
+      <Ahead features={ahead ? [...new Set([...beside, ...rest])] : []} />
       <div class="iw-rows-head" style={template}>
         {shown.map(({ name, title, about, words }) => {
           const sorted = by === name;

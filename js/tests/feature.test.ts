@@ -136,6 +136,8 @@ test("the next, the previous and the rows beside are there before they are wante
   const shown = await open(fake);
   await expect.poll(() => fake.asked.flat()).toContain('{"what":"record","feature":4}');
   expect(fake.asked.flat()).toContain('{"what":"record","feature":2}');
+  await expect.poll(() => fake.asked.flat()).toContain('{"what":"record","feature":20}'); // and all that are in view
+  expect(fake.asked.flat()).not.toContain('{"what":"record","feature":40}');
   fake.answering = false;
   await userEvent.click(button(shown, "next"));
   await expect.poll(() => shown.text("h3")).toBe("Feature 4"); // nobody was asked

@@ -42,21 +42,25 @@ const NONE = {};
 const WIDE = 1180; // CSS pixels, from which two features stand side by side next to the table
 
 function FeatureView() {
-  const { model } = useShared();
+  const { model, tiles } = useShared();
   const [traits, set] = useTraits<Traits>(TRAITS);
   const { facts, feature, compare, written } = traits;
   const live = model.get<boolean>("_live");
   const width = useWidth();
   const dark = useDark();
+  const wanted = useRef({}).current;
   // What goes to the portraits stays the same, so that they are not drawn again for a click elsewhere.
   const { go, beside, example, part } = useMemo(
     () => ({
-      go: (next: number) => set({ feature: next }),
+      go: (next: number) => {
+        tiles.want(wanted, [recordKey(next)]); // before anything is drawn: Python works meanwhile
+        set({ feature: next });
+      },
       beside: (next: number) => set({ compare: next === model.get<number>("feature") ? null : next }),
       example: (of: number, spot: Spot) => set({ example: [of, ...spot] }),
       part: (chosen: Part) => set(chosen),
     }),
-    [model],
+    [model, tiles],
   );
 
   const shown = useRecord(feature);
