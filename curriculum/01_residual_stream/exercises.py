@@ -12,6 +12,7 @@ import torch
 
 import interpwidgets as iw
 from interpwidgets.course import Choice, Claim, Estimate, Function, InView, Mutant, Option, close
+from interpwidgets.course.drawn import beside
 
 TEXT = "when peter and henry travelled to the field , peter showed a kite to"
 RIGHT, WRONG = "henry", "peter"
@@ -98,6 +99,7 @@ rebuild = Function(
     importance=5,
     draw=draw_writes,
     oracle=summed,
+    drawn=beside(lambda first, attn, mlp: [f"layer{layer}" for layer in range(len(attn))], along=0),
     mutants=[
         Mutant(
             "each layer on its own",
@@ -191,6 +193,7 @@ lens = Function(
     after=["residual_stream.rebuild"],
     draw=draw_lens,
     oracle=lensed,
+    drawn=beside(lambda streams, weight, bias, unembed: [f"word{i}" for i in range(len(unembed))], along=2),
     mutants=[
         Mutant(
             "without the final norm",
@@ -270,6 +273,7 @@ held = Function(
     after=["residual_stream.lens"],
     draw=draw_parts,
     oracle=held_apart,
+    drawn=beside(lambda parts, weight: [f"part{i}" for i in range(len(parts))], along=0),
     mutants=[
         Mutant(
             "each part with its own scale",
@@ -369,6 +373,7 @@ direct = Claim(
     model="storyteller-4l",
     draw=draw_question,
     oracle=by_tool,
+    drawn=beside(lambda model, *_: [f"L{layer}H{head}" for layer, head in np.ndindex(model.n_layers, model.n_heads)]),
     same=close(1e-3),
     trials=2,
     mutants=[

@@ -11,7 +11,8 @@ from interpwidgets.course.drawn import beside, marked
 from interpwidgets.course.gpt2 import forward, replaced
 from interpwidgets.course.library import lesson
 
-DRAWN = [each for name in ("evidence", "ioi") for each in lesson(name).exercises if getattr(each, "drawn", None)]
+LESSONS = ("residual_stream", "evidence", "ioi")
+DRAWN = [each for name in LESSONS for each in lesson(name).exercises if getattr(each, "drawn", None)]
 
 
 @pytest.mark.parametrize("exercise", DRAWN, ids=lambda exercise: exercise.name)
@@ -26,6 +27,19 @@ def test_numbers_stand_beside_each_other():
     view = beside(lambda names: names)(example)
     assert view.series_names == ["yours", "expected"]
     np.testing.assert_array_equal(view.tile(what="values", prompt=0, block=0).array, [[1, np.nan], [3, 4]])
+
+
+def test_numbers_of_more_axes_are_shown_where_they_differ_most():
+    expected = np.random.default_rng().normal(size=(3, 4, 2))
+    got = expected.copy()
+    got[0, 3, 1] += 0.1
+    got[2, 1, 0] -= 5
+    view = beside(lambda names: names, along=1)(CounterExample((list("abcd"),), got, expected, ""))
+    assert view.title.endswith("at [2, :, 0]")
+    shown = view.tile(what="values", prompt=0, block=0).array
+    np.testing.assert_allclose(shown, [got[2, :, 0], expected[2, :, 0]], rtol=1e-6)
+    got[1, 2, 1] = np.nan
+    assert beside(along=-1)(CounterExample((), got, expected, "")).title.endswith("at [1, 2, :]")
 
 
 def test_heads_say_who_named_them():
