@@ -49,7 +49,7 @@ export function Connections({
     written,
   );
   if (!told)
-    return <small role={errors.length ? "alert" : undefined}>{errors.length ? inWords(errors[0]!, "these") : "…"}</small>; // prettier-ignore
+    return <div class="iw-note" role={errors.length ? "alert" : undefined}>{errors.length ? inWords(errors[0]!, "these") : "…"}</div>; // prettier-ignore
   const most = Math.max(...[...told.reads, ...told.writes].flatMap(({ top }) => top.map((one) => Math.abs(one[4]))), 1e-9); // prettier-ignore
 
   const row = ({ kind, chance }: Ranked, [layer, number, via, weight, cosine, token]: One) => {
