@@ -115,18 +115,15 @@ def _short(value: float) -> float | None:
 
 
 def names_of(store: Any, indices: Sequence[int]) -> list[dict[str, Any]]:
-    """What some features are called: their label, the token they are strongest at, the logits they raise most."""
+    """What some features are called: their label, the token they are strongest at, the logit they raise most."""
     return [_name(store, index) for index in indices]
 
 
 def _name(store: Any, index: int) -> dict[str, Any]:
-    label, peak = store.label_of(index), store.table(["peak_token"], first=index, count=1).columns["peak_token"][0]
-    return {
-        "index": index,
-        "label": label and label.text,
-        "peak": None if peak is None else show(peak),
-        "logits": [show(token) for token, _ in store[index].top_logits[:3]],
-    }
+    """Of the index alone: as many records, each on a page of the disk that nobody has read, would take long."""
+    label, columns = store.label_of(index), store.table(["peak_token", "top_token"], first=index, count=1).columns
+    peak, raised = (None if token is None else show(token) for (token,) in columns.values())
+    return {"index": index, "label": label and label.text, "peak": peak, "raises": raised}
 
 
 def said_of(store: Any, index: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ export interface Name {
   index: number;
   label: string | null;
   peak: string | null;
-  logits: string[];
+  raises: string | null;
 }
 export interface Said {
   label: string | null;

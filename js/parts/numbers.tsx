@@ -100,17 +100,17 @@ export function Logits({ record: { top_logits: top, bottom_logits: bottom } }: {
   );
 }
 
-/** What a feature is called: its label, else the token it is strongest at and the logits it raises. */
+/** What a feature is called: its label, else the token it is strongest at and the logit it raises most. */
 export function Called({ name }: { name: Name | undefined }) {
   if (!name) return <>…</>;
   if (name.label) return <bdi class="iw-said">{name.label}</bdi>;
   return (
     <>
       <bdi class="iw-token">{name.peak ?? "never active"}</bdi>
-      {name.logits.length > 0 && (
+      {name.raises !== null && (
         <small>
           {" → "}
-          <bdi class="iw-token">{name.logits.join(" ")}</bdi>
+          <bdi class="iw-token">{name.raises}</bdi>
         </small>
       )}
     </>

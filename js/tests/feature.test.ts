@@ -24,7 +24,7 @@ test("a feature is its numbers, its logits, and those that are near", async () =
   expect(logits).toEqual(["cat0.5", "dog0.25", "owl−1", "bee−0.5"]);
   const bars = shown.all(".iw-logits .iw-bar i").map((bar) => bar.style.width);
   expect(bars).toEqual(["50%", "25%", "100%", "50%"]);
-  await expect.poll(() => shown.all(".iw-others .iw-go").map((each) => each.textContent)).toEqual(["80.75f8 → cat dog", "120.125f12 → cat dog"]); // prettier-ignore
+  await expect.poll(() => shown.all(".iw-others .iw-go").map((each) => each.textContent)).toEqual(["80.75f8 → cat", "120.125f12 → cat"]); // prettier-ignore
   expect(shown.all(".iw-band")).toHaveLength(2); // a quantile group each
 });
 
@@ -237,7 +237,7 @@ test("what it reads from and writes to: signs, what is by chance, and where a cl
   expect(fake.saved.connections).toBe(true);
   const rows = () => shown.all(".iw-linked");
   await expect.poll(() => rows().map((row) => row.querySelector("span")!.textContent.trim())).toEqual([
-    "L0H2", "L1 neuron 141", HOSTILE, "L2H3 by v", "40 f40 → cat dog",
+    "L0H2", "L1 neuron 141", HOSTILE, "L2H3 by v", "40 f40 → cat",
   ]); // prettier-ignore
   expect(rows().map((row) => row.querySelector(".iw-bar")!.textContent)).toEqual(["0.12", "−0.40", "0.23", "0.10", "−0.21"]); // prettier-ignore
   expect(rows().map((row) => row.classList.contains("iw-by-chance"))).toEqual([false, false, true, false, true]);
@@ -393,7 +393,7 @@ test("a saved page shows what it holds, says what it lacks, and cannot be writte
   await expect.poll(() => lines(shown).length).toBe(33);
   expect(shown.all(".iw-star, .iw-written, textarea")).toEqual([]);
   expect(shown.text(".iw-status")).toContain("saved copy");
-  await expect.poll(() => shown.text(".iw-go")).toBe("80.75f8 → cat dog");
+  await expect.poll(() => shown.text(".iw-go")).toBe("80.75f8 → cat");
   await userEvent.click(shown.one(".iw-go"));
   await expect.poll(() => shown.text("article [role=alert]")).toBe("This copy does not hold this feature; it holds the one it was saved with, and those near it."); // prettier-ignore
   expect(shown.text("h3")).toBe("Feature 8");

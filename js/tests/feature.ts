@@ -61,7 +61,7 @@ export function model(features: number, traits: object = {}, said: Record<number
       });
     }
     if (what === "lists") return jsonTile({ starred: [3] });
-    if (what === "names") return jsonTile((key.features as number[]).map((index) => ({ index, label: index === 5 ? HOSTILE : null, peak: `f${index}`, logits: ["cat", "dog"] }))); // prettier-ignore
+    if (what === "names") return jsonTile((key.features as number[]).map((index) => ({ index, label: index === 5 ? HOSTILE : null, peak: `f${index}`, raises: "cat" }))); // prettier-ignore
     if (what === "pair") return jsonTile({ cosine: 0.5, jaccard: null });
     if (what === "rows") {
       if (key.filter === "wrong >") throw new Error("This condition cannot be used");
