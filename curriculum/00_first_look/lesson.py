@@ -6,6 +6,9 @@
 #
 # A small language model can do it too. In the next half hour you will see *that* it does, *where* in it that happens,
 # and how far a picture can be trusted. You need no more than Python. Run a cell with Shift+Enter; click on everything.
+#
+# You may stop at any time. What you answered is kept; when you come back, run the cells above the one where you were
+# (*Run → Run All Above Selected Cell*).
 
 # %% [markdown]
 # ## A model

@@ -59,7 +59,7 @@ def script(folder: Path, which: Lesson) -> Path:
 
 
 def lab_environment() -> dict[str, str]:
-    """The environment of a JupyterLab that does not ask a beginner, first of all, whether she wants its news."""
+    """The environment of a JupyterLab that keeps views in the notebook, and asks a beginner nothing about its news."""
     paths = [path for path in (os.environ.get("JUPYTER_CONFIG_PATH"), str(LAB)) if path]
     return os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(paths)}
 

@@ -36,7 +36,7 @@ class InView(Exercise):
     def judged(self, answer: Any, confidence: float | None, seed: int) -> Verdict:
         """The verdict, and nothing written down."""
         if answer is None or answer is Ellipsis:
-            return self._said("not attempted", "Select in the view, then run the cell again.")
+            return self._said("not attempted", "Answer in the view, then run the cell again.")
         given = answer if isinstance(answer, Mapping) else selection(answer)
         if missing := [trait for trait in self.reads if trait not in given]:
             return self._said(
@@ -45,7 +45,7 @@ class InView(Exercise):
             )
         if not set(self.reads) & set(given["touched"]):
             return self._said(
-                "not attempted", f"Select in the view ({', '.join(self.reads)}), then run the cell again."
+                "not attempted", f"Answer in the view ({', '.join(self.reads)}), then run the cell again."
             )
         values = tuple(given[trait] for trait in self.reads)
         shown = [f"“{value}”" if isinstance(value, str) else value for value in values]
