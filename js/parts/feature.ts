@@ -63,6 +63,7 @@ export type How = "none" | "steer" | "ablate";
 export type Spot = [group: number, example: number, token: number]; // 0: the strongest; the token by its position in the context
 
 export const recordKey = (feature: number) => JSON.stringify({ what: "record", feature });
+export const saidKey = (feature: number, written: number) => JSON.stringify({ what: "said", feature, written });
 
 /** A feature's examples, the strongest first, then those of each group as soon as they are here. */
 export function useExamples(record: FeatureRecord): Example[][] {

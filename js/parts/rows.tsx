@@ -62,13 +62,37 @@ export function useRows(asked: Asked, blocks: number[]) {
 }
 export const blockOf = (row: number) => Math.floor(row / ROWS);
 
+/** The blocks of the rows drawn, of so many, from a row at the top of the view on. */
+function blocksFrom(top: number, lines: number, known: number): number[] {
+  const { first, last } = drawnFrom(top, lines, known);
+  const from = blockOf(first);
+  return Array.from({ length: blockOf(Math.max(first, last - 1)) - from + 1 }, (_, i) => from + i);
+}
+const drawnFrom = (top: number, lines: number, known: number) => ({
+  first: Math.max(0, Math.floor(top) - AHEAD),
+  last: Math.min(known || lines, Math.ceil(top) + lines + AHEAD),
+});
+
+/** The top of the view when it goes to a row. */
+const topAt = (row: number, lines: number, known: number) =>
+  Math.max(0, Math.min(known - lines, row - Math.floor(lines / 3)));
+
+/** Whether every feature has its row: then it is known where, before the row is here. */
+const inOrder = ({ sort, filter }: Omit<Asked, "written">) => sort === "index" && !filter;
+
+/** What the table will show when it goes to a feature. */
+export const rowsAt = (asked: Asked, feature: number, lines: number, features: number): string[] =>
+  inOrder(asked)
+    ? blocksFrom(topAt(feature, lines, features), lines, features).map((block) => rowsKey(asked, block))
+    : [];
+
 export function Rows({
   asked,
   features,
   feature,
   width,
   lines,
-  ahead,
+  ready,
   onSort,
   onSelect,
 }: {
@@ -77,24 +101,22 @@ export function Rows({
   feature: number;
   width: number;
   lines: number; // in view
-  ahead: boolean; // whether to ask for the features above and below the one that is selected
+  ready: boolean; // whether the feature's record is here: only then the table goes to it, and what is near is asked for
   onSort: (sort: string) => void;
   onSelect: (feature: number) => void;
 }) {
   const id = useId();
   const box = useRef<HTMLDivElement>(null);
-  // Where every feature has its row, it is known where to begin: the one shown is in view, whoever chose it.
-  const all = asked.sort === "index" && !asked.filter;
-  const [top, setTop] = useState(all ? Math.max(0, feature - Math.floor(lines / 3)) : 0); // the first row in view, or a part of it
+  const all = inOrder(asked); // the one shown is in view, whoever chose it
+  const [top, setTop] = useState(all ? topAt(feature, lines, features) : 0); // the first row in view, or a part of it
   const [known, setKnown] = useState(all ? features : 0);
   const height = Math.min(TALLEST, Math.max(known, lines) * LINE);
   const hidden = Math.max(1, height - lines * LINE); // pixels that can be scrolled
   const rowsHidden = Math.max(0, known - lines);
-  const first = Math.max(0, Math.floor(top) - AHEAD);
-  const last = Math.min(known || lines, Math.ceil(top) + lines + AHEAD);
-  const blocks: number[] = [];
-  for (let block = blockOf(first); block <= blockOf(Math.max(first, last - 1)); block++) blocks.push(block);
-  const { at, errors, total, columns } = useRows(asked, blocks);
+  const { first, last } = drawnFrom(top, lines, known);
+  const inside = (row: number) => row >= top && row + 1 <= top + lines;
+  const next = all && !inside(feature) ? blocksFrom(topAt(feature, lines, known), lines, known) : [];
+  const { at, errors, total, columns } = useRows(asked, [...new Set([...blocksFrom(top, lines, known), ...next])]);
   useLayoutEffect(() => {
     if (total !== undefined) setKnown(total);
   }, [total]);
@@ -112,9 +134,9 @@ export function Rows({
   };
   const own = all ? feature : here;
   useLayoutEffect(() => {
-    if (own !== undefined && (own < top || own + 1 > top + lines)) scrollTo(own - Math.floor(lines / 3));
-    else scrollTo(top);
-  }, [feature, known, lines]);
+    if (!ready) return; // it is drawn once, with all that comes
+    scrollTo(own === undefined || inside(own) ? top : topAt(own, lines, known));
+  }, [feature, known, lines, ready]);
   const beside =
     here === undefined ? [] : [here - 1, here + 1].flatMap((i) => (cell(at(i), "index") as number | null) ?? []);
   // A click on any row in view is answered at once, when the table has been at rest for a moment.
@@ -139,7 +161,7 @@ export function Rows({
   const [by, way] = asked.sort.split(" ");
   return (
     <div class="iw-rows">
-      <Ahead features={ahead ? [...new Set([...beside, ...rest])] : []} />
+      <Ahead features={ready ? [...new Set([...beside, ...rest])] : []} />
       <div class="iw-rows-head" style={template}>
         {shown.map(({ name, title, about, words }) => {
           const sorted = by === name;

@@ -3,13 +3,13 @@ import { useMemo, useRef } from "preact/hooks";
 import { count, format } from "../colour.ts";
 import type { Part } from "../parts/connections.tsx";
 import { Toggle } from "../parts/controls.tsx";
-import { Ahead, type Facts, type FeatureRecord, type How, recordKey, type Spot, useWritten } from "../parts/feature.ts";
+import { Ahead, type Facts, type FeatureRecord, type How, recordKey, saidKey, type Spot, useWritten } from "../parts/feature.ts";
 import { FeatureMap } from "../parts/featuremap.tsx";
 import { Frame } from "../parts/frame.tsx";
 import { Filter, Going, Lists } from "../parts/going.tsx";
 import { reachOf } from "../parts/numbers.tsx";
 import { Portrait, scaleOf } from "../parts/portrait.tsx";
-import { Rows } from "../parts/rows.tsx";
+import { Rows, rowsAt } from "../parts/rows.tsx";
 import { Trial } from "../parts/trial.tsx";
 import { NARROW, px, useDark, useShared, useTiles, useTraits, useWidth, view } from "../view.tsx";
 
@@ -49,18 +49,22 @@ function FeatureView() {
   const width = useWidth();
   const dark = useDark();
   const wanted = useRef({}).current;
+  const columns = width >= NARROW && (compare === null || width >= WIDE);
+  const lines = columns ? 26 : 8;
   // What goes to the portraits stays the same, so that they are not drawn again for a click elsewhere.
   const { go, beside, example, part } = useMemo(
     () => ({
       go: (next: number) => {
-        tiles.want(wanted, [recordKey(next)]); // before anything is drawn: Python works meanwhile
+        const [filter, sort, written] = [model.get<string>("filter"), model.get<string>("sort_by"), model.get<number>("written")]; // prettier-ignore
+        // All of it in one message, before anything is drawn: Python works meanwhile.
+        tiles.want(wanted, [recordKey(next), saidKey(next, written), ...rowsAt({ filter, sort, written }, next, lines, facts.features)]); // prettier-ignore
         set({ feature: next });
       },
       beside: (next: number) => set({ compare: next === model.get<number>("feature") ? null : next }),
       example: (of: number, spot: Spot) => set({ example: [of, ...spot] }),
       part: (chosen: Part) => set(chosen),
     }),
-    [model, tiles],
+    [model, tiles, lines, facts],
   );
 
   const shown = useRecord(feature);
@@ -68,10 +72,9 @@ function FeatureView() {
   const records = [shown.record, compare === null ? undefined : other.record].flatMap((record) => record ?? []);
   const [low, high] = reachOf(records);
   const asked = { filter: traits.filter, sort: traits.sort_by, written };
-  const ready = shown.record?.index === feature; // what may be wanted next is asked for when this one is here
+  const ready = shown.record?.index === feature || shown.errors.length > 0;
   const lists = useWritten<Record<string, number[]>>({ what: "lists" }, written) ?? NONE;
 
-  const columns = width >= NARROW && (compare === null || width >= WIDE);
   const left = columns ? Math.min(520, Math.max(300, Math.floor(0.36 * width))) : width;
   const right = columns ? width - left - 24 : width;
   const each = compare !== null && right >= 640 ? Math.floor((right - 20) / 2) : right;
@@ -123,8 +126,7 @@ function FeatureView() {
             features={facts.features}
             feature={feature}
             width={left}
-            lines={columns ? 26 : 8}
-            ahead={ready}
+            {...{ lines, ready }}
             onSort={(sort_by) => set({ sort_by })}
             onSelect={go}
           />
