@@ -46,7 +46,10 @@ def beside(
 
 
 def marked(prompt: Callable[..., str]) -> Callable[[CounterExample], AttentionView]:
-    """All heads of the model in the first argument, on a prompt made of the arguments; named ones say by whom."""
+    """All heads of the model in the first argument, on a prompt made of the arguments; named ones say by whom.
+
+    A head that only one of the two has named is open.
+    """
 
     def draw(example: CounterExample) -> AttentionView:
         from interpwidgets.models import record
@@ -55,7 +58,9 @@ def marked(prompt: Callable[..., str]) -> Callable[[CounterExample], AttentionVi
         model, yours, expected = example.arguments[0], _heads(example.got), _heads(example.expected)
         labels = dict.fromkeys(expected, "expected") | dict.fromkeys(yours, "yours")
         labels |= dict.fromkeys(yours & expected, "both")
-        return AttentionView(record(model, prompt(*example.arguments)), labels=labels, title=TITLE)
+        layer, head = min(yours ^ expected, default=(0, 0))
+        rec = record(model, prompt(*example.arguments))
+        return AttentionView(rec, layer=layer, head=head, labels=labels, title=TITLE)
 
     return draw
 

@@ -255,6 +255,9 @@ test.each([360, 500, 900])("%d pixels: nothing sticks out", async (width) => {
   const right = el.getBoundingClientRect().right;
   for (const element of all("button, input, select, .iw-heat-scroll"))
     expect(element.getBoundingClientRect().right, element.outerHTML.slice(0, 80)).toBeLessThanOrEqual(right + 1);
+  const status = el.querySelector<HTMLElement>(".iw-status")!;
+  status.append(" and what a long metric leaves to say".repeat(4));
+  expect(status.scrollHeight).toBeLessThanOrEqual(status.clientHeight + 1);
 });
 
 test("hostile tokens and names are text", async () => {

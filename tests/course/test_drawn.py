@@ -45,7 +45,9 @@ def test_numbers_of_more_axes_are_shown_where_they_differ_most():
 def test_heads_say_who_named_them():
     model = iw.load("induction-2l")
     example = CounterExample((model, "lion bread"), [(0, 1), (1, 2)], [(1, 2), (1, 3)], "")
-    labels = {(layer, head): who for layer, head, who in marked(lambda _, prompt: prompt)(example).labels}
+    view = marked(lambda _, prompt: prompt)(example)
+    assert (view.layer, view.head) == (0, 1)
+    labels = {(layer, head): who for layer, head, who in view.labels}
     assert labels == {(0, 1): "yours", (1, 2): "both", (1, 3): "expected"}
 
 
