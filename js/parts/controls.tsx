@@ -1,5 +1,8 @@
 // Small controls, named and reachable by keyboard.
 
+/** For what has keys of its own: JupyterLab's command mode would take the arrows and letters meant for it. */
+export const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" };
+
 export function Select<T extends string | number>({
   label,
   value,
@@ -14,7 +17,7 @@ export function Select<T extends string | number>({
   return (
     <label>
       {label}{" "}
-      <select onChange={(event) => onChange(options[event.currentTarget.selectedIndex]![0])}>
+      <select {...OWN_KEYS} onChange={(event) => onChange(options[event.currentTarget.selectedIndex]![0])}>
         {options.map(([option, name]) => (
           <option selected={option === value}>{name}</option>
         ))}

@@ -1,4 +1,5 @@
 // A question with how sure one is: one of several statements, or a number.
+import { OWN_KEYS } from "./controls.tsx";
 
 export type Form = { later: boolean } & ( // a prediction: it is written down, and judged later
   { kind: "choice"; options: [letter: string, text: string][] } | { kind: "number"; what: string }
@@ -38,7 +39,7 @@ export function Question({
       }}
     >
       {form.kind === "choice" ? (
-        <fieldset aria-label="Options" disabled={!open}>
+        <fieldset aria-label="Options" disabled={!open} {...OWN_KEYS}>
           {form.options.map(([letter, text]) => (
             <label>
               <input
@@ -66,7 +67,7 @@ export function Question({
       )}
       {open && (
         <>
-          <fieldset class="iw-row" aria-label="How sure are you?">
+          <fieldset class="iw-row" aria-label="How sure are you?" {...OWN_KEYS}>
             <span>How sure are you?</span>
             {SURE.map((share) => (
               <label>

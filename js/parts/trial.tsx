@@ -3,7 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import { count, format, type Scale } from "../colour.ts";
 import { useTiles } from "../view.tsx";
 import { Tokens } from "./concordance.tsx";
-import { Choice } from "./controls.tsx";
+import { Choice, OWN_KEYS } from "./controls.tsx";
 import { type How, inWords, short, useNames } from "./feature.ts";
 import { type Outcome, OutcomeTable } from "./outcome.tsx";
 import { Others } from "./numbers.tsx";
@@ -166,6 +166,7 @@ function Changed({
           <label>
             <input
               type="range"
+              {...OWN_KEYS}
               min={-4}
               max={4}
               step={0.25}

@@ -1,6 +1,7 @@
 // A circuit: nodes at their positions and layers, edges between them, and what the selected node hears and says.
 import { useEffect, useMemo, useState } from "preact/hooks";
 import { count, format } from "../colour.ts";
+import { OWN_KEYS } from "../parts/controls.tsx";
 import { Test } from "../parts/faithful.tsx";
 import { Frame } from "../parts/frame.tsx";
 import { type Box, type Facts, type Graph, graphOf, type Line, type Shown, shownOf, sizeAt } from "../parts/graph.ts";
@@ -129,6 +130,7 @@ function Threshold({ graph, edges, onChange }: { graph: Graph; edges: number; on
       threshold{" "}
       <input
         type="range"
+        {...OWN_KEYS}
         min={Math.min(1, total)}
         max={fine ? total : 1000}
         value={countOf(slid) === edges ? slid : valueOf(edges)}

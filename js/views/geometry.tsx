@@ -3,7 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import { count, css, format, type Scale } from "../colour.ts";
 import { type Bar, Bars } from "../parts/bars.tsx";
 import { Cloud } from "../parts/cloud.tsx";
-import { Choice } from "../parts/controls.tsx";
+import { Choice, OWN_KEYS } from "../parts/controls.tsx";
 import { Cosines } from "../parts/cosines.tsx";
 import { Frame } from "../parts/frame.tsx";
 import { Scatter } from "../parts/plot.tsx";
@@ -191,6 +191,7 @@ function Geometry() {
               step{" "}
               <input
                 type="range"
+                {...OWN_KEYS}
                 min={0}
                 max={traits.steps.length - 1}
                 value={step}

@@ -25,6 +25,7 @@ QUIET: Settings = {
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
+GRADER = {"disabledExtensions": {"@jupyter/nbgrader": True}}  # it comes with [dev]; readers have none
 SAVE_WIDGETS: Settings = {"@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True}}
 
 
@@ -64,6 +65,9 @@ def jupyter(root: Path, settings: Settings | None = None, timeout: float = 120) 
     root.mkdir(parents=True, exist_ok=True)
     private = root / ".private"
     write_settings(private / "settings", {**QUIET, **(settings or {})})
+    page = private / "config/labconfig/page_config.json"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(json.dumps(GRADER), "utf-8")
     environment = os.environ | {
         "IPYTHONDIR": str(private / "ipython"),
         "JUPYTERLAB_SETTINGS_DIR": str(private / "settings"),
