@@ -108,14 +108,19 @@ export function Rows({
   const id = useId();
   const box = useRef<HTMLDivElement>(null);
   const all = inOrder(asked); // the one shown is in view, whoever chose it
-  const [top, setTop] = useState(all ? topAt(feature, lines, features) : 0); // the first row in view, or a part of it
+  const [scrolled, setTop] = useState(all ? topAt(feature, lines, features) : 0); // the first row in view, or a part of it
   const [known, setKnown] = useState(all ? features : 0);
   const height = Math.min(TALLEST, Math.max(known, lines) * LINE);
   const hidden = Math.max(1, height - lines * LINE); // pixels that can be scrolled
   const rowsHidden = Math.max(0, known - lines);
+  // It goes to a feature in the drawing that shows the feature, not in one after it.
+  const went = useRef(feature);
+  const outside = (row: number) => row < scrolled || row + 1 > scrolled + lines;
+  const to = all && outside(feature) ? topAt(feature, lines, known) : scrolled;
+  const goes = ready && went.current !== feature && to !== scrolled;
+  const top = goes ? to : scrolled;
+  const next = went.current === feature ? [] : blocksFrom(to, lines, known);
   const { first, last } = drawnFrom(top, lines, known);
-  const inside = (row: number) => row >= top && row + 1 <= top + lines;
-  const next = all && !inside(feature) ? blocksFrom(topAt(feature, lines, known), lines, known) : [];
   const { at, errors, total, columns } = useRows(asked, [...new Set([...blocksFrom(top, lines, known), ...next])]);
   useLayoutEffect(() => {
     if (total !== undefined) setKnown(total);
@@ -127,15 +132,19 @@ export function Rows({
   const here = places.find((i) => cell(at(i), "index") === feature);
 
   const scale = rowsHidden * LINE > hidden ? rowsHidden / hidden : 1 / LINE; // rows a pixel
+  const put = useRef(0); // the pixel scrolled to, which the page need not be asked for
   const scrollTo = (row: number) => {
     const to = Math.max(0, Math.min(rowsHidden, row));
     setTop(to);
-    box.current!.scrollTop = to / scale;
+    put.current = to / scale;
+    box.current!.scrollTop = put.current;
   };
-  const own = all ? feature : here;
   useLayoutEffect(() => {
-    if (!ready) return; // it is drawn once, with all that comes
-    scrollTo(own === undefined || inside(own) ? top : topAt(own, lines, known));
+    if (!ready) return;
+    went.current = feature;
+    const own = all ? feature : here;
+    if (own !== undefined && (own < top || own + 1 > top + lines)) scrollTo(topAt(own, lines, known));
+    else if (Math.abs(put.current - top / scale) >= 1) scrollTo(top);
   }, [feature, known, lines, ready]);
   const beside =
     here === undefined ? [] : [here - 1, here + 1].flatMap((i) => (cell(at(i), "index") as number | null) ?? []);
@@ -190,8 +199,10 @@ export function Rows({
         aria-activedescendant={here === undefined ? undefined : `${id}-${here}`}
         style={px({ height: lines * LINE })}
         onScroll={(event) => {
-          const to = event.currentTarget.scrollTop * scale;
-          if (Math.abs(to - top) > scale) setTop(Math.min(rowsHidden, to));
+          const pixel = event.currentTarget.scrollTop;
+          if (Math.abs(pixel - put.current) < 1) return;
+          put.current = pixel;
+          setTop(Math.min(rowsHidden, pixel * scale));
         }}
         onWheel={(event) => {
           if (scale <= 1 / LINE || event.ctrlKey) return;
