@@ -56,7 +56,7 @@ def measures(size: str) -> dict[str, Callable[[], tuple[Claim, str]]]:
         "record": lambda: record.run(((8, 1),), layers=1),
         "sweep": lambda: sweep.run(((8, 1),), rounds=1, sweep_rounds=1, shape=sweep.Shape(2, 2, 64, 500), length=6),
         "features": lambda: features.run(
-            {features.SHIPPED: 1024, features.SHAPED: 256}, 64, (100,), layers=2, paired=1024
+            {features.SHIPPED: 1024, features.SHAPED: 256}, 64, (100,), layers=2, paired=1024, clicked=3
         ),
         "course": lambda: course.run(("example",), ("example",)),
     }

@@ -1,4 +1,4 @@
-"""A feature store: what building costs a feature, how large it is, and how fast one is looked up among a million.
+"""A feature store: what building costs a feature, how large it is, how fast one of a million is looked up and drawn.
 
 Each build works in a process of its own, whose peak memory is its own: `python -m bench.features build|ray …`.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import dashboard
+from bench import clicks, dashboard
 from bench.attention import say
 from bench.report import ROOT, Budget, Claim, Table, number, size
 
@@ -33,8 +33,9 @@ def run(
     workers: Sequence[int] = (),
     layers: int = 12,
     paired: int = 65_536,
+    clicked: int = 40,
 ) -> tuple[Claim, str]:
-    """Build on so many tokens of each kind, and beside SAEDashboard; look up in made-up stores of each size."""
+    """Build on so many tokens of each kind, and beside SAEDashboard; look up and click in made-up ones of each size."""
     built = Table(
         "Building a feature store, one thread",
         [
@@ -66,6 +67,8 @@ def run(
             )
         scaled = [(count, child("ray", SHIPPED, str(tokens[SHIPPED]), "0", str(count), folder)) for count in workers]
         looked, worst = look_up(lookups, Path(folder))
+        say(f"{clicked} clicks of each kind, among {lookups[-1]:,} features")
+        drawn, slowest, browser = clicks.run(Path(folder) / str(lookups[-1]), clicked)
     built.notes = [
         "20 top examples and 5 from each of 10 groups, activations around each, logits, neighbours and a histogram, of "
         "every feature. The part of model and dictionary is the CPU time of running the same tokens through both, "
@@ -73,7 +76,7 @@ def run(
     ]
     say(f"beside SAEDashboard: {paired:,} tokens")
     beside, ratio = dashboard.compare(dashboard.cases(paired))
-    tables = [built, beside, looked]
+    tables = [built, beside, looked, drawn]
     if scaled:
         tables.append(
             Table(
@@ -88,8 +91,14 @@ def run(
             ratio,
         ),
         (Budget("feature by id, of 1,000,000, 95th percentile in Python", "<", 5, " ms"), worst.get(1_000_000)),
+        (
+            Budget(
+                "click to pixels among 1,000,000 features, 95th percentile, worst of next, row, jump", "<", 50, " ms"
+            ),
+            slowest if lookups[-1] == 1_000_000 else None,
+        ),
     ]
-    return Claim("Feature stores", tables, budgets), ""
+    return Claim("Feature stores", tables, budgets), browser
 
 
 def look_up(sizes: Sequence[int], folder: Path) -> tuple[Table, dict[int, float]]:

@@ -77,6 +77,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else a body waits for the receipt of its head: 40 ms
 
             def do_GET(self) -> None:
                 if self.path == "/open" and server.wire:

@@ -125,6 +125,11 @@ def test_feature_stores_are_measured(tmp_path, bare, monkeypatch):
     assert all(re.fullmatch(r"[\d,]+ B", row["bytes a feature"]) for row in built)
     (looked,) = found["Looking features up at random"]
     assert looked["features"] == "100"
+    drawn = found["From a click to its pixels, live"]
+    assert [(row["click"], row["clicks"]) for row in drawn] == [("next", "3"), ("row", "3"), ("jump", "3")]
+    for row in drawn:
+        middle, high, longest = (float(row[name].removesuffix(" ms")) for name in ("median", "95 %", "longest"))
+        assert 0 < middle <= high <= longest
     assert {row["verdict"] for row in found["Budgets"]} == {"not measured in this run"}  # no peer, and no million
     ours, theirs = next(rows for title, rows in found.items() if title.endswith("by SAEDashboard"))
     assert (ours["by"], ours["÷ ours"]) == ("interpwidgets", "1×")

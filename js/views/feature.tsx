@@ -3,7 +3,16 @@ import { useMemo, useRef } from "preact/hooks";
 import { count, format } from "../colour.ts";
 import type { Part } from "../parts/connections.tsx";
 import { Toggle } from "../parts/controls.tsx";
-import { Ahead, type Facts, type FeatureRecord, type How, recordKey, saidKey, type Spot, useWritten } from "../parts/feature.ts";
+import {
+  Ahead,
+  type Facts,
+  type FeatureRecord,
+  type How,
+  recordKey,
+  saidKey,
+  type Spot,
+  useWritten,
+} from "../parts/feature.ts";
 import { FeatureMap } from "../parts/featuremap.tsx";
 import { Frame } from "../parts/frame.tsx";
 import { Filter, Going, Lists } from "../parts/going.tsx";
