@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from typing import Any
 from interpwidgets.circuit import Circuit, CircuitEdge, CircuitNode
 from interpwidgets.errors import InputError
 
-__all__ = ["read_graph", "write_graph"]
+__all__ = ["cantor", "read_graph", "uncantor", "write_graph"]
 
 _OURS = "interpwidgets"  # our own field of a node or a link: what the format has no word for
 _TYPES = {"embedding": "embed", "logit": "logits", "mlp reconstruction error": "error", "lorsa error": "error"}
@@ -38,8 +39,9 @@ def read_graph(source: str | Path | Mapping[str, Any], slug: str | None = None) 
     >>> circuit = read_graph("graphs", "gpt2-fact-dallas-austin")      # a folder with graph-metadata.json
 
     A node's label is its `clerp`, its effect its `influence`, an edge's effect its `weight`; pinned nodes and
-    supernodes come with it. Two nodes of one `node_id` (an error node may share that of a feature) stay two, and links
-    belong to the first.
+    supernodes come with it. A feature's number is its place in the dictionary of its layer, whether the graph names it
+    so or by `cantor(layer, feature)`. Two nodes of one `node_id` (an error node may share that of a feature) stay two,
+    and links belong to the first.
 
     Raises InputError for a file that is not such a graph, with the place and what was expected there; and for a slug
     that the folder does not list, or that leads out of it.
@@ -52,6 +54,20 @@ def read_graph(source: str | Path | Mapping[str, Any], slug: str | None = None) 
     elif slug is not None:
         raise InputError(f"A slug chooses a graph from a folder; {path} is none.")
     return _circuit(_json(path), path.name)
+
+
+def cantor(layer: int, feature: int) -> int:
+    """Pair a layer and a feature into the one number that graphs use (Cantor's pairing)."""
+    return (layer + feature) * (layer + feature + 1) // 2 + feature
+
+
+def uncantor(paired: int) -> tuple[int, int]:
+    """Give back (layer, feature)."""
+    if paired < 0:
+        raise InputError(f"{paired} stands for no feature: paired numbers start at 0 (−1 is an error node).")
+    diagonal = (math.isqrt(8 * paired + 1) - 1) // 2
+    feature = paired - diagonal * (diagonal + 1) // 2
+    return diagonal - feature, feature
 
 
 def write_graph(circuit: Circuit, path: str | Path, *, slug: str | None = None) -> Path:
@@ -95,11 +111,17 @@ def _node_json(node: CircuitNode, depth: int) -> dict[str, Any]:
         return {**node.extra, **({"clerp": node.label} if node.label != (node.extra.get("clerp") or "") else {})}
     layers = {"embed": "E", "logits": str(depth)}
     return {
-        "node_id": node.id, "feature": node.number, "layer": layers.get(node.kind, str(node.layer)),
+        "node_id": node.id, "feature": _feature_json(node), "layer": layers.get(node.kind, str(node.layer)),
         "ctx_idx": node.pos or 0, "feature_type": _WRITTEN[node.kind], "jsNodeId": node.id,
         "clerp": node.label or node.spelling, "influence": node.effect, "is_target_logit": node.kind == "logits",
         _OURS: {"kind": node.kind, "pos": node.pos, "label": node.label, "low": node.low, "high": node.high},
     }  # fmt: skip
+
+
+def _feature_json(node: CircuitNode) -> int | None:
+    if node.kind == "feature" and node.layer is not None and node.number is not None:
+        return cantor(node.layer, node.number)
+    return node.number
 
 
 def _link_json(edge: CircuitEdge, names: Mapping[str, str]) -> dict[str, Any]:
@@ -185,7 +207,7 @@ def _node(each: Mapping[str, Any], where: str, taken: Mapping[str, CircuitNode])
         return CircuitNode(
             own, kind,
             layer=None if ends else _whole(each["layer"], f"{where}: layer"),
-            number=feature if isinstance(feature, int) and feature >= 0 else None,
+            number=_number_of(feature, kind, str(each["layer"]), name),
             pos=pos, label=str(ours.get("label", each.get("clerp") or "")),
             effect=_number(each.get("influence"), f"{where}: influence"),
             low=_number(ours.get("low"), where), high=_number(ours.get("high"), where),
@@ -193,6 +215,16 @@ def _node(each: Mapping[str, Any], where: str, taken: Mapping[str, CircuitNode])
         )  # fmt: skip
     except InputError as error:
         raise InputError(f"{where}: {error}" if where not in str(error) else str(error)) from None
+
+
+def _number_of(feature: Any, kind: str, layer: str, name: str) -> int | None:
+    """Of a feature, its place in the dictionary of its layer; `layer_feature_pos` is what many files call a node."""
+    if not isinstance(feature, int) or feature < 0:
+        return None
+    if kind != "feature" or re.fullmatch(rf"{layer}_{feature}_\d+", name):
+        return feature
+    paired, place = uncantor(feature)
+    return place if str(paired) == layer else feature
 
 
 def _edge(each: Mapping[str, Any], where: str, ids: Mapping[str, str]) -> CircuitEdge:

@@ -64,6 +64,12 @@ export async function mount(widget: Widget, el: HTMLElement, state: State): Prom
   return model;
 }
 
+/** Whether features are of different layers: the same number is then another feature. As in linking.py. */
+function apart(...models: Model[]) {
+  const layers = models.map((model) => model.get("feature_layer")).filter((layer) => typeof layer === "number");
+  return new Set(layers).size > 1;
+}
+
 /** Keep traits of several models equal: each group names them as [model, trait]. */
 export function link(models: Model[], groups: [number, string][][]) {
   for (const group of groups)
@@ -73,6 +79,7 @@ export function link(models: Model[], groups: [number, string][][]) {
         for (const [to, other] of group) {
           const model = models[to]!;
           if (to === from || JSON.stringify(model.get(other)) === JSON.stringify(value)) continue;
+          if (name === "feature" && apart(models[from]!, model)) continue;
           model.set(other, value);
           model.save_changes();
         }

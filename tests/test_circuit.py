@@ -335,3 +335,24 @@ def test_a_folder_of_graphs_is_not_left(tmp_path):
     (folder / "bad.json").write_text("{" * random.randrange(1, 2_000))
     with pytest.raises(InputError, match=r"bad.json is no JSON"):
         iw.read_graph(folder / "bad.json")
+
+
+@pytest.mark.parametrize("layer", [0, 3, 17])
+def test_a_feature_is_known_by_its_place_in_the_dictionary_of_its_layer(tmp_path, layer):
+    place = int(np.random.default_rng().integers(0, 100_000))
+    diagonal = layer + place
+    paired = diagonal * (diagonal + 1) // 2 + place  # Cantor's pairing, by hand
+    common = {"layer": str(layer), "ctx_idx": 1, "feature_type": "cross layer transcoder"}
+    nodes = [
+        {"node_id": f"{layer}_{place}_1", "feature": paired, **common},
+        {"node_id": "other", "feature": paired, **common},
+        {"node_id": f"{layer}_{paired}_1", "feature": paired, **common},  # it calls itself by the whole number
+    ]
+    circuit = iw.read_graph({"metadata": {}, "nodes": nodes, "links": []})
+    assert [node.number for node in circuit.nodes] == [place, place, paired]
+    own = iw.Circuit(nodes=[f"L{layer} feature {place}"], edges=[])
+    iw.write_graph(own, tmp_path / "own.json")
+    (written,) = json.loads((tmp_path / "own.json").read_text())["nodes"]
+    assert written["feature"] == paired
+    (again,) = iw.read_graph(tmp_path / "own.json").nodes
+    assert (again.layer, again.number) == (layer, place)

@@ -57,6 +57,8 @@ class CircuitView(View, view="circuit"):
     layer = traitlets.CInt(None, allow_none=True, help="of the node selected").tag(sync=True)
     head = traitlets.CInt(None, allow_none=True, help="of the node selected").tag(sync=True)
     position = traitlets.CInt(None, allow_none=True, help="of the node selected").tag(sync=True)
+    feature = traitlets.CInt(None, allow_none=True, help="the feature selected last").tag(sync=True)
+    feature_layer = traitlets.CInt(None, allow_none=True, help="the layer that it is of").tag(sync=True)
     threshold = traitlets.CFloat(0.0, help="edges of smaller |effect| are hidden").tag(sync=True)
     pinned = traitlets.List(traitlets.Unicode(), help="nodes that stay").tag(sync=True)
     supernodes = traitlets.List(traitlets.List(traitlets.Unicode()), help="[label, node, …] each").tag(sync=True)
@@ -217,6 +219,8 @@ class CircuitView(View, view="circuit"):
     def _node_selected(self, _: Any) -> None:
         if node := self.selection:
             self.layer, self.head, self.position = node.layer, node.head, node.pos
+            if node.kind == "feature":
+                self.feature_layer, self.feature = node.layer, node.number
 
     @traitlets.observe("layer", "head", "position")
     def _place_selected(self, _: Any) -> None:

@@ -79,6 +79,9 @@ class FeatureView(View, view="feature"):
 
     facts = traitlets.Dict(help="of the store: features, tokens, model, …", read_only=True).tag(sync=True)
     feature = traitlets.CInt(0, help="the feature shown").tag(sync=True)
+    feature_layer = traitlets.CInt(None, allow_none=True, help="the store's layer", read_only=True).tag(
+        sync=True
+    )
     compare = traitlets.CInt(None, allow_none=True, help="a second one beside it").tag(sync=True)
     example = traitlets.List(traitlets.CInt(), help="[feature, group, example, token] selected").tag(sync=True)
     whole = traitlets.Bool(False, help="whether examples are whole contexts").tag(sync=True)
@@ -147,6 +150,7 @@ class FeatureView(View, view="feature"):
             )
         self.store, self._runs = store, Live(store)
         about = getattr(store, "about", {})
+        self.set_trait("feature_layer", about.get("dictionary", {}).get("layer"))
         self.set_trait(
             "facts",
             {

@@ -41,13 +41,18 @@ class Link:
     def _spread(self, group: Iterable[tuple[View, str]], source: View, trait: str) -> None:
         value = getattr(source, trait)
         for view, other in group:
-            if view is not source:
+            if view is not source and not (trait == other == "feature" and _of_other_layers(source, view)):
                 with suppress(traitlets.TraitError):  # a view that has no such layer stays where it is
                     setattr(view, other, value)
 
     def __repr__(self) -> str:
         shared = ", ".join(" = ".join(f"{type(view).__name__}.{trait}" for view, trait in g) for g in self.groups)
         return f"Link({shared or 'nothing'})"
+
+
+def _of_other_layers(*views: View) -> bool:
+    """Whether the features of views are of different layers: the same number is then another feature."""
+    return len({view.feature_layer for view in views if getattr(view, "feature_layer", None) is not None}) > 1
 
 
 def link(*views: View, on: Sequence[str | Sequence[str]] | None = None) -> Link:
@@ -59,7 +64,8 @@ def link(*views: View, on: Sequence[str | Sequence[str]] | None = None) -> Link:
 
     `on` names what to share, of `prompt`, `layer`, `head`, `position` (the query of an `AttentionView`), `token`,
     `neuron`, `feature`, `step`, or any trait that the views have in common. The first view's selection is taken over.
-    A value that another view does not have leaves that view where it is. In a page saved with `save_page` or
+    A value that another view does not have leaves that view where it is; so does a feature of another layer, between a
+    `CircuitView` and the `FeatureView` of a store. In a page saved with `save_page` or
     `Dashboard.save_html` the views stay linked without Python.
 
     Raises:

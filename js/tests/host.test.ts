@@ -91,6 +91,15 @@ test("linked views follow each other, also under other names", async () => {
   expect(one.standing.get("query")).toBe(2);
 });
 
+test("a feature is shared by views of its layer only", async () => {
+  const [one, same, other] = [await place(), await place(), await place()];
+  for (const [at, layer] of [[one, 4], [same, 4], [other, 5]] as const) at.standing.set("feature_layer", layer); // prettier-ignore
+  const models = [one.standing, same.standing, other.standing];
+  link(models, [[[0, "feature"], [1, "feature"], [2, "feature"]]]); // prettier-ignore
+  one.standing.set("feature", 31);
+  expect([same.standing.get("feature"), other.standing.get("feature")]).toEqual([31, undefined]);
+});
+
 test("Ctrl+Z takes back what was clicked, Ctrl+Shift+Z makes it again, and a text field keeps its own", async () => {
   const { el, standing } = await place();
   const at = () => [standing.get("layer"), standing.get("head")];

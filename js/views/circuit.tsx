@@ -16,6 +16,8 @@ interface Traits {
   layer: number | null;
   head: number | null;
   position: number | null;
+  feature: number | null;
+  feature_layer: number | null;
   threshold: number;
   pinned: string[];
   supernodes: string[][];
@@ -25,7 +27,7 @@ interface Traits {
 }
 
 const TRAITS = [
-  "title", "facts", "node", "layer", "head", "position", "threshold", "pinned", "supernodes", "node_labels", "search",
+  "title", "facts", "node", "layer", "head", "position", "feature", "feature_layer", "threshold", "pinned", "supernodes", "node_labels", "search",
   "_live",
 ] as const; // prettier-ignore
 
@@ -50,7 +52,13 @@ function Circuit() {
   const select = (box: Box | undefined) =>
     set(
       box && box !== selected
-        ? { node: box.node.id, layer: box.node.layer, head: box.node.kind === "head" ? box.node.number : null, position: box.node.pos } // prettier-ignore
+        ? {
+            node: box.node.id,
+            layer: box.node.layer,
+            head: box.node.kind === "head" ? box.node.number : null,
+            position: box.node.pos,
+            ...(box.node.kind === "feature" && { feature: box.node.number, feature_layer: box.node.layer }),
+          }
         : { node: "" },
     );
   if (!graph || !shown) return <div class="iw-status">{tiles.errors[0] ?? "…"}</div>;

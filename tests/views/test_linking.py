@@ -129,3 +129,20 @@ def test_the_same_view_in_two_links_is_moved_once_by_each():
     a.layer = 2
     assert moved == [2]
     assert json.loads(json.dumps(moved)) == [c.layer]
+
+
+def test_a_feature_of_a_graph_is_shown_by_the_store_of_its_layer(tmp_path):
+    pytest.importorskip("duckdb")
+    from interpwidgets.features.synthetic import synthetic_store
+
+    store = synthetic_store(tmp_path / "store", 50, n_tokens=2000, progress=False)
+    layer = store.about["dictionary"]["layer"]
+    names = [f"L{layer} feature 31", f"L{layer + 1} feature 7", f"L{layer}H2", f"L{layer} feature 99"]
+    graph = iw.Circuit(nodes=names, edges=[])
+    circuit, features = iw.CircuitView(graph), iw.FeatureView(store, feature=5)
+    iw.link(circuit, features)
+    circuit.node = graph.nodes[0].id
+    assert features.feature == 31
+    for other in graph.nodes[1:]:  # of another layer, no feature, one that the store does not have
+        circuit.node = other.id
+        assert features.feature == 31

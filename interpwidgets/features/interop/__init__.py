@@ -10,11 +10,12 @@ lead out of their folder, and what is not as it should be raises InputError that
 
 from __future__ import annotations
 
-from interpwidgets.features.interop.circuit_tracer import cantor, read_circuit_tracer, uncantor, write_circuit_tracer
+from interpwidgets.features.interop.circuit_tracer import read_circuit_tracer, write_circuit_tracer
 from interpwidgets.features.interop.delphi import DelphiCache, read_delphi, write_delphi
 from interpwidgets.features.interop.neuronpedia import read_neuronpedia, write_neuronpedia
 from interpwidgets.features.interop.records import FeatureRecord, Snippet, record_of, records_of
 from interpwidgets.features.interop.sae_dashboard import read_sae_dashboard, write_sae_dashboard
+from interpwidgets.graph_json import cantor, uncantor
 
 __all__ = [
     "DelphiCache",

@@ -15,7 +15,6 @@ import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
-from math import isqrt
 from pathlib import Path
 from typing import Any
 
@@ -23,25 +22,12 @@ from interpwidgets.errors import InputError
 from interpwidgets.features.files import whole, writable
 from interpwidgets.features.interop.reading import inside, loads, number, numbers, take, texts, unzipped
 from interpwidgets.features.interop.records import FeatureRecord, Snippet
+from interpwidgets.graph_json import cantor
 
-__all__ = ["cantor", "read_circuit_tracer", "uncantor", "write_circuit_tracer"]
+__all__ = ["read_circuit_tracer", "write_circuit_tracer"]
 
 INDEX = "index.json.gz"
 _LENGTH = struct.Struct("<I")
-
-
-def cantor(layer: int, feature: int) -> int:
-    """Pair a layer and a feature into the one number that graphs use (Cantor's pairing)."""
-    return (layer + feature) * (layer + feature + 1) // 2 + feature
-
-
-def uncantor(paired: int) -> tuple[int, int]:
-    """Give back (layer, feature)."""
-    if paired < 0:
-        raise InputError(f"{paired} stands for no feature: paired numbers start at 0 (−1 is an error node).")
-    diagonal = (isqrt(8 * paired + 1) - 1) // 2
-    feature = paired - diagonal * (diagonal + 1) // 2
-    return diagonal - feature, feature
 
 
 def write_circuit_tracer(
