@@ -79,9 +79,7 @@ class FeatureView(View, view="feature"):
 
     facts = traitlets.Dict(help="of the store: features, tokens, model, …", read_only=True).tag(sync=True)
     feature = traitlets.CInt(0, help="the feature shown").tag(sync=True)
-    feature_layer = traitlets.CInt(None, allow_none=True, help="the store's layer", read_only=True).tag(
-        sync=True
-    )
+    feature_layer = traitlets.CInt(None, allow_none=True, help="the store's layer", read_only=True).tag(sync=True)
     compare = traitlets.CInt(None, allow_none=True, help="a second one beside it").tag(sync=True)
     example = traitlets.List(traitlets.CInt(), help="[feature, group, example, token] selected").tag(sync=True)
     whole = traitlets.Bool(False, help="whether examples are whole contexts").tag(sync=True)
