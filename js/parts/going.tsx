@@ -9,6 +9,7 @@ export function Going({
   feature,
   asked,
   compare,
+  ask,
   go,
   onCompare,
 }: {
@@ -16,6 +17,7 @@ export function Going({
   feature: number;
   asked: Asked;
   compare: number | null;
+  ask: (feature: number) => void; // have it here before it is gone to
   go: (feature: number) => void;
   onCompare: (feature: number | null) => void;
 }) {
@@ -39,21 +41,25 @@ export function Going({
     go(index as number);
   }, [index]);
   const last = features - 1;
-  const number = (label: string, value: number | null, onNumber: (value: number) => void) => (
-    <label>
-      {label}{" "}
-      <Draft
-        type="number"
-        min={0}
-        max={last}
-        value={String(value ?? "")}
-        onEnd={(written) => {
-          const to = Math.floor(Number(written));
-          if (written && to >= 0 && to <= last) onNumber(to);
-        }}
-      />
-    </label>
-  );
+  const number = (label: string, value: number | null, onNumber: (value: number) => void) => {
+    const then = (act: (value: number) => void) => (written: string) => {
+      const to = Math.floor(Number(written));
+      if (written && to >= 0 && to <= last) act(to);
+    };
+    return (
+      <label>
+        {label}{" "}
+        <Draft
+          type="number"
+          min={0}
+          max={last}
+          value={String(value ?? "")}
+          onDraft={then(ask)}
+          onEnd={then(onNumber)}
+        />
+      </label>
+    );
+  };
   return (
     <>
       <span class="iw-group" role="group" aria-label="visited">
@@ -87,7 +93,12 @@ export function Going({
 }
 
 /** A field whose text is the reader's until it is entered or left, whatever is drawn again meanwhile. */
-function Draft({ value, onEnd, ...rest }: InputHTMLAttributes & { value: string; onEnd: (written: string) => void }) {
+function Draft({
+  value,
+  onDraft,
+  onEnd,
+  ...rest
+}: InputHTMLAttributes & { value: string; onDraft?: (written: string) => void; onEnd: (written: string) => void }) {
   const [own, setOwn] = useState<string | null>(null);
   const end = ({ currentTarget: { value: written } }: { currentTarget: HTMLInputElement }) => {
     if (own === null) return;
@@ -98,7 +109,10 @@ function Draft({ value, onEnd, ...rest }: InputHTMLAttributes & { value: string;
     <input
       {...rest}
       value={own ?? value}
-      onInput={(event) => setOwn(event.currentTarget.value)}
+      onInput={({ currentTarget: { value: written } }) => {
+        setOwn(written);
+        onDraft?.(written);
+      }}
       onChange={end}
       onBlur={end}
       onKeyDown={(event) => event.key === "Enter" && end(event)} // in JupyterLab, Enter makes no change event

@@ -64,6 +64,18 @@ test("a token says its activation, and a click keeps it", async () => {
   expect(shown.all(".iw-examples .iw-active")).toEqual([]);
 });
 
+test("a feature is asked for while its number is written, and shown once it is entered", async () => {
+  const fake = model(1000);
+  const shown = await open(fake);
+  const number = shown.one<HTMLInputElement>("input[type=number]");
+  await userEvent.fill(number, "512");
+  const wanted = () => fake.asked.flat().some((key) => key.includes('"record"') && key.includes("512"));
+  await expect.poll(wanted).toBe(true);
+  expect([fake.saved.feature, shown.text("h3")]).toEqual([undefined, "Feature 3"]);
+  await userEvent.keyboard("{Enter}");
+  await expect.poll(() => shown.text("h3")).toBe("Feature 512");
+});
+
 test("the weakest examples are a click away, also by the histogram", async () => {
   const shown = await open(model(100));
   await expect.poll(() => lines(shown).length).toBe(33);

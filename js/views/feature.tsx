@@ -61,20 +61,22 @@ function FeatureView() {
   const columns = width >= NARROW && (compare === null || width >= WIDE);
   const lines = columns ? 26 : 8;
   // What goes to the portraits stays the same, so that they are not drawn again for a click elsewhere.
-  const { go, beside, example, part } = useMemo(
-    () => ({
+  const { ask, go, beside, example, part } = useMemo(() => {
+    const ask = (next: number) => {
+      const [filter, sort, written] = [model.get<string>("filter"), model.get<string>("sort_by"), model.get<number>("written")]; // prettier-ignore
+      tiles.want(wanted, [recordKey(next), saidKey(next, written), ...rowsAt({ filter, sort, written }, next, lines, facts.features)]); // prettier-ignore
+    };
+    return {
+      ask,
       go: (next: number) => {
-        const [filter, sort, written] = [model.get<string>("filter"), model.get<string>("sort_by"), model.get<number>("written")]; // prettier-ignore
-        // All of it in one message, before anything is drawn: Python works meanwhile.
-        tiles.want(wanted, [recordKey(next), saidKey(next, written), ...rowsAt({ filter, sort, written }, next, lines, facts.features)]); // prettier-ignore
+        ask(next); // all of it in one message, before anything is drawn: Python works meanwhile
         set({ feature: next });
       },
       beside: (next: number) => set({ compare: next === model.get<number>("feature") ? null : next }),
       example: (of: number, spot: Spot) => set({ example: [of, ...spot] }),
       part: (chosen: Part) => set(chosen),
-    }),
-    [model, tiles, lines, facts],
-  );
+    };
+  }, [model, tiles, lines, facts]);
 
   const shown = useRecord(feature);
   const other = useRecord(compare ?? feature);
@@ -114,7 +116,7 @@ function FeatureView() {
       controls={
         <Going
           features={facts.features}
-          {...{ feature, asked, compare, go }}
+          {...{ feature, asked, compare, ask, go }}
           onCompare={(compare) => set({ compare })}
         />
       }
