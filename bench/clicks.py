@@ -69,8 +69,9 @@ def run(folder: Path, clicks: int) -> tuple[Table, float, str]:
     table.notes = [
         "Wall time from the click until a frame is painted with the number of the feature and its first examples: "
         "Python's answer, its way to the page, and drawing. *next*: the button. *row*: one in view, of a table "
-        f"that was scrolled to a place drawn at random. *jump*: a number drawn at random, written, and entered a tenth of a second later. {REST} ms between a "
-        "picture and the next click. A screen of 60 Hz: up to 17 ms of it are waiting for the frame."
+        "that was scrolled to a place drawn at random. *jump*: a number drawn at random, written, and entered a tenth "
+        f"of a second later. {REST} ms between a picture and the next click. A screen of 60 Hz: up to 17 ms of it are "
+        "waiting for the frame."
     ]
     return table, worst, version
 
