@@ -1,5 +1,5 @@
 // A feature as Python tells it (interpwidgets/views/feature_tiles.py), and how it is asked for.
-import { useLayoutEffect, useMemo, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useState } from "preact/hooks";
 import { useTiles } from "../view.tsx";
 
 export interface Example {
@@ -74,7 +74,13 @@ export function useExamples(record: FeatureRecord): Example[][] {
 
 /** Ask for what may be wanted next; nothing is drawn when it comes. */
 export function Ahead({ features }: { features: number[] }) {
-  useTiles(features.map(recordKey));
+  const [now, setNow] = useState<number[]>([]);
+  const names = features.join();
+  useEffect(() => {
+    const later = setTimeout(() => setNow(features), 60); // what is on the screen goes first
+    return () => clearTimeout(later);
+  }, [names]);
+  useTiles(now.map(recordKey));
   return null;
 }
 const NOT_HERE = "not stored in this page";
