@@ -197,6 +197,7 @@ def _node(each: Mapping[str, Any], where: str, taken: Mapping[str, CircuitNode])
     ours = ours if isinstance(ours, Mapping) else {}
     kind = str(ours.get("kind") or _TYPES.get(each["feature_type"], "feature"))
     ends = kind in ("embed", "logits")
+    layer = None if ends else _whole(each["layer"], f"{where}: layer")
     pos = ours["pos"] if "pos" in ours else _whole(each["ctx_idx"], f"{where}: ctx_idx")
     feature = each.get("feature")
     own, copies = name, 1
@@ -206,8 +207,7 @@ def _node(each: Mapping[str, Any], where: str, taken: Mapping[str, CircuitNode])
     try:
         return CircuitNode(
             own, kind,
-            layer=None if ends else _whole(each["layer"], f"{where}: layer"),
-            number=_number_of(feature, kind, str(each["layer"]), name),
+            layer=layer, number=_number_of(feature, kind, layer, name),
             pos=pos, label=str(ours.get("label", each.get("clerp") or "")),
             effect=_number(each.get("influence"), f"{where}: influence"),
             low=_number(ours.get("low"), where), high=_number(ours.get("high"), where),
@@ -217,14 +217,14 @@ def _node(each: Mapping[str, Any], where: str, taken: Mapping[str, CircuitNode])
         raise InputError(f"{where}: {error}" if where not in str(error) else str(error)) from None
 
 
-def _number_of(feature: Any, kind: str, layer: str, name: str) -> int | None:
+def _number_of(feature: Any, kind: str, layer: int | None, name: str) -> int | None:
     """Of a feature, its place in the dictionary of its layer; `layer_feature_pos` is what many files call a node."""
     if not isinstance(feature, int) or feature < 0:
         return None
     if kind != "feature" or re.fullmatch(rf"{layer}_{feature}_\d+", name):
         return feature
     paired, place = uncantor(feature)
-    return place if str(paired) == layer else feature
+    return place if paired == layer else feature
 
 
 def _edge(each: Mapping[str, Any], where: str, ids: Mapping[str, str]) -> CircuitEdge:

@@ -219,7 +219,7 @@ class CircuitView(View, view="circuit"):
     def _node_selected(self, _: Any) -> None:
         if node := self.selection:
             self.layer, self.head, self.position = node.layer, node.head, node.pos
-            if node.kind == "feature":
+            if node.kind == "feature" and node.number is not None:
                 self.feature_layer, self.feature = node.layer, node.number
 
     @traitlets.observe("layer", "head", "position")

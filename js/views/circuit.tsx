@@ -57,7 +57,8 @@ function Circuit() {
             layer: box.node.layer,
             head: box.node.kind === "head" ? box.node.number : null,
             position: box.node.pos,
-            ...(box.node.kind === "feature" && { feature: box.node.number, feature_layer: box.node.layer }),
+            ...(box.node.kind === "feature" &&
+              box.node.number !== null && { feature: box.node.number, feature_layer: box.node.layer }),
           }
         : { node: "" },
     );
